@@ -1,0 +1,2 @@
+//! Agent daemon.
+fn main() {}

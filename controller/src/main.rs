@@ -1,0 +1,2 @@
+//! Controller daemon.
+fn main() {}

@@ -1,0 +1,2 @@
+//! trictl.
+fn main() {}

@@ -1,0 +1,11 @@
+//! Messages and services as generated from `proto/fleet/v1/*.proto`; nothing is written by hand.
+
+#![allow(
+    clippy::pedantic,
+    clippy::large_futures,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "generated code is not ours to shape"
+)]
+
+tonic::include_proto!("fleet.v1");
