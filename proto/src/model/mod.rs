@@ -1,0 +1,49 @@
+//! Manifests as validated values, one noun per file.
+
+mod check;
+mod region;
+mod release;
+mod service;
+
+pub use check::{Check, CommandCheck, HttpCheck, Probe, TcpCheck};
+pub use region::Region;
+pub use release::{Artifact, Release};
+pub use service::{
+    Bake, Deadline, DnsTraffic, Driver, ProcessDriver, Restart, Selector, Service, Serving,
+    StopSignal, Traffic, UpgradePolicy,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One document of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind")]
+pub enum Object {
+    /// A place where nodes live.
+    Region(Region),
+    /// Something the fleet runs.
+    Service(Service),
+    /// One version of a service.
+    Release(Release),
+}
+
+impl Object {
+    /// Returns the kind as it is written in manifests.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Region(_) => "Region",
+            Self::Service(_) => "Service",
+            Self::Release(_) => "Release",
+        }
+    }
+
+    /// Returns the name people use: `web`, or `web@1.2.0` for a release.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Region(region) => region.name.to_string(),
+            Self::Service(service) => service.name.to_string(),
+            Self::Release(release) => format!("{}@{}", release.service, release.version),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Services: what runs where, what serving means, and how it may be touched.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Check;
+use crate::id::{RegionId, ServiceId};
+use crate::time::Span;
+
+/// Something the fleet runs on every node its selector matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Name of the service, and its label in DNS.
+    pub name: ServiceId,
+    /// Placement: every node with these labels, in every region.
+    pub nodes: Selector,
+    /// What starts and stops it on a node.
+    pub driver: Driver,
+    /// What counts as serving.
+    #[serde(default)]
+    pub serving: Serving,
+    /// Health on each node; the service is ready where all of them pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// How clients find it and how a node is taken out of their way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// How an upgrade proceeds.
+    #[serde(default)]
+    pub upgrade: UpgradePolicy,
+}
+
+/// Selects nodes by labels; all must match.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Selector {
+    /// Labels a node must carry.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Selector {
+    /// Returns whether a node with `labels` is selected; an empty selector selects nothing.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.labels.is_empty()
+            && self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+}
+
+/// What starts and stops a service on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// A process that the agent supervises.
+    Process(ProcessDriver),
+}
+
+/// A supervised process: argv, graceful stop, restart policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProcessDriver {
+    /// Signal that asks it to stop.
+    pub stop_signal: StopSignal,
+    /// Time it has to stop before it is killed.
+    pub stop_timeout: Span,
+    /// What happens when it exits by itself.
+    pub restart: Restart,
+}
+
+impl Default for ProcessDriver {
+    fn default() -> Self {
+        Self {
+            stop_signal: StopSignal::default(),
+            stop_timeout: Span::secs(10),
+            restart: Restart::default(),
+        }
+    }
+}
+
+/// Signal that asks a process to stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum StopSignal {
+    /// The usual one.
+    #[default]
+    Term,
+    /// As from a terminal.
+    Int,
+    /// Graceful for nginx and others.
+    Quit,
+}
+
+/// What happens when a supervised process exits by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// It is started again, with growing pauses.
+    #[default]
+    Always,
+    /// It is started again unless it exited with 0.
+    OnFailure,
+    /// It stays down.
+    Never,
+}
+
+/// What counts as serving (DESIGN rule 1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Serving {
+    /// Regions that must serve; by default all with placed nodes but one, at least one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<u32>,
+    /// Ready nodes that make a region serve.
+    pub nodes: u32,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self { at_least: None, nodes: 1 }
+    }
+}
+
+/// How clients find the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// Records in the built-in DNS.
+    pub dns: DnsTraffic,
+    /// Longest wait for work in flight once no client is sent there any more.
+    #[serde(default)]
+    pub drain: Span,
+    /// URL that answers with the number of requests in flight; the drain ends early at 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<String>,
+}
+
+/// Records of a service in the built-in DNS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DnsTraffic {
+    /// Port in SRV records.
+    pub port: u16,
+    /// How long a client may use an answer; whole seconds.
+    #[serde(default = "ttl_default")]
+    pub ttl: Span,
+}
+
+/// How an upgrade proceeds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpgradePolicy {
+    /// Regions in the order they are upgraded; those left out follow by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<RegionId>,
+    /// Watching after a change.
+    pub bake: Bake,
+    /// Limits after which an upgrade is rolled back.
+    pub deadline: Deadline,
+}
+
+/// How long a change is watched before the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bake {
+    /// After each region.
+    pub region: Span,
+}
+
+impl Default for Bake {
+    fn default() -> Self {
+        Self { region: Span::secs(60) }
+    }
+}
+
+/// Limits after which an upgrade is rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deadline {
+    /// For one step on one node.
+    pub step: Span,
+    /// For the whole upgrade.
+    pub fleet: Span,
+}
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self { step: Span::secs(5 * 60), fleet: Span::secs(4 * 3600) }
+    }
+}
+
+fn ttl_default() -> Span {
+    Span::secs(2)
+}

@@ -1,0 +1,143 @@
+//! Times and spans as whole milliseconds.
+//!
+//! Fleet time is not wall time: it advances by the leader's monotonic clock and only while there
+//! is a leader, so that neither a jump of a wall clock nor an outage of the controllers ends a
+//! bake early or a deadline late (DESIGN rule 15).
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A point in fleet time, in milliseconds since the fleet was initialised.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct FleetTime(pub u64);
+
+impl FleetTime {
+    /// Returns the span since `earlier`, zero if that lies ahead.
+    pub fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Returns the point `span` later.
+    #[must_use]
+    pub fn after(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+}
+
+/// A point in wall time, in milliseconds since 1970 UTC: for people and certificates, never for
+/// deciding.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct WallTime(pub u64);
+
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        match jiff::Timestamp::from_millisecond(millis) {
+            Ok(stamp) => f.pad(&format!("{stamp:.3}")),
+            Err(_) => f.pad("out-of-range"),
+        }
+    }
+}
+
+/// A length of time, written as `500ms`, `2s`, `1m30s` or `4h`.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub u64);
+
+/// Tells why a string is not a span.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a span of time: write it like 500ms, 2s, 1m30s or 4h (at most 366 days)")]
+pub struct SpanError(String);
+
+impl Span {
+    /// Longest span a manifest may ask for.
+    pub const MAX: Self = Self(366 * 24 * 3600 * 1000);
+
+    /// Returns a span of whole seconds.
+    pub const fn secs(seconds: u64) -> Self {
+        Self(seconds * 1000)
+    }
+
+    /// Returns the span for APIs of the standard library.
+    pub const fn to_duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl FromStr for Span {
+    type Err = SpanError;
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let refused = || SpanError(text.to_owned());
+        let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
+        let millis = u64::try_from(parsed.as_millis()).map_err(|_| refused())?;
+        if millis > Self::MAX.0 { Err(refused()) } else { Ok(Self(millis)) }
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = SpanError;
+    fn try_from(text: String) -> Result<Self, SpanError> {
+        text.parse()
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> Self {
+        span.to_string()
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.pad("0s");
+        }
+        let mut rest = self.0;
+        let mut text = String::new();
+        for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+            if rest >= millis {
+                text.push_str(&format!("{}{unit}", rest / millis));
+                rest %= millis;
+            }
+        }
+        f.pad(&text)
+    }
+}
+
+impl schemars::JsonSchema for Span {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string", "description": "a span of time, such as 500ms, 2s, 1m30s or 4h"
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_they_are_read() {
+        for (text, millis) in [("0s", 0), ("500ms", 500), ("1m30s", 90_000), ("4h", 14_400_000)] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!((span.0, span.to_string().as_str()), (millis, text));
+        }
+        for bad in ["", "5", "-1s", "soon", "9000d"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad:?} passed");
+        }
+    }
+}
