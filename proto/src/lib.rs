@@ -7,6 +7,8 @@ pub mod action;
 pub mod digest;
 pub mod id;
 pub mod model;
+pub mod plan;
 pub mod problem;
 pub mod time;
+pub mod view;
 pub mod wire;

@@ -4,7 +4,7 @@
 //! is a leader, so that neither a jump of a wall clock nor an outage of the controllers ends a
 //! bake early or a deadline late (DESIGN rule 15).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ impl fmt::Display for Span {
         let mut text = String::new();
         for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
             if rest >= millis {
-                text.push_str(&format!("{}{unit}", rest / millis));
+                let _ = write!(text, "{}{unit}", rest / millis);
                 rest %= millis;
             }
         }

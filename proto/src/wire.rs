@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     clippy::large_futures,
     missing_debug_implementations,
     unreachable_pub,
