@@ -5,7 +5,7 @@ mod region;
 mod release;
 mod service;
 
-pub use check::{Check, CommandCheck, HttpCheck, Probe, TcpCheck};
+pub use check::{Check, CommandCheck, HttpCheck, Probe, ProbeError, TcpCheck};
 pub use region::Region;
 pub use release::{Artifact, Release};
 pub use service::{

@@ -105,7 +105,7 @@ pub enum Restart {
     Never,
 }
 
-/// What counts as serving (DESIGN rule 1).
+/// What counts as serving.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serving {
