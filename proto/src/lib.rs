@@ -1,14 +1,21 @@
 //! The contract between Trireme's programs: what is said, by whom, and what the words mean.
 //!
 //! Messages and services come from `proto/fleet/v1/*.proto` ([`wire`]); the values inside them
-//! are the types here. Nothing in this crate opens a file or a socket by itself.
+//! are the types here. Only [`keyfile`] touches files, and only [`channel`] opens sockets.
 
 pub mod action;
+pub mod channel;
 pub mod digest;
 pub mod id;
+pub mod identity;
+pub mod key;
+pub mod keyfile;
 pub mod model;
+pub mod pki;
 pub mod plan;
 pub mod problem;
 pub mod time;
+pub mod tls;
+pub mod token;
 pub mod view;
 pub mod wire;
