@@ -1,0 +1,80 @@
+//! Decides what the leader proposes next. Pure: replicated state, presence and time in; commands,
+//! reasons for waiting, and the next moment worth looking out.
+//!
+//! Self-healing: each call looks at the whole, so normal work and recovery are one path. What
+//! cannot advance always says why: an upgrade without proposals and without reasons is a bug
+//! (I16).
+
+pub mod deliver;
+mod forward;
+mod reoffer;
+mod rollback;
+mod sight;
+mod wait;
+
+use std::collections::BTreeMap;
+
+use trireme_proto::id::{ControllerId, UpgradeId};
+use trireme_proto::time::FleetTime;
+use trireme_proto::view::{Reason, UpgradePhase};
+
+use crate::presence::Presence;
+use crate::state::{Body, Fleet};
+
+/// All that a decision is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// What the controllers agree on.
+    pub fleet: &'a Fleet,
+    /// What this leader sees.
+    pub presence: &'a Presence,
+    /// Fleet time.
+    pub now: FleetTime,
+    /// Term this controller leads in.
+    pub term: u64,
+    /// This controller.
+    pub controller: &'a ControllerId,
+}
+
+/// What to do now, and why not more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Commands to propose, in order.
+    pub proposals: Vec<Body>,
+    /// For each upgrade that has not ended, what it waits for.
+    pub waiting: BTreeMap<UpgradeId, Vec<Reason>>,
+    /// Next moment at which time alone changes the decision.
+    pub wake_at: Option<FleetTime>,
+}
+
+impl Decision {
+    /// Asks to be looked at again at `at`.
+    fn wake(&mut self, at: FleetTime) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Records why an upgrade does not go on.
+    fn wait(&mut self, upgrade: UpgradeId, reason: Reason) {
+        self.waiting.entry(upgrade).or_default().push(reason);
+    }
+}
+
+/// Decides what the leader proposes next.
+pub fn plan(world: &World<'_>) -> Decision {
+    let mut decision = Decision::default();
+    sight::plan(world, &mut decision);
+    reoffer::plan(world, &mut decision);
+    for (id, upgrade) in &world.fleet.upgrades {
+        match upgrade.phase {
+            UpgradePhase::Running | UpgradePhase::Aborting => {
+                forward::plan(world, *id, upgrade, &mut decision);
+            }
+            UpgradePhase::RollingBack => rollback::plan(world, *id, upgrade, &mut decision),
+            UpgradePhase::Succeeded
+            | UpgradePhase::RolledBack
+            | UpgradePhase::Aborted
+            | UpgradePhase::RollbackFailed => {}
+        }
+    }
+    decision
+}

@@ -1,0 +1,188 @@
+//! Applies what concerns the ledger: giving a grant, vouching anew, and ending one.
+
+use std::collections::BTreeSet;
+
+use trireme_proto::action::ActionKind;
+use trireme_proto::id::{ActionId, GrantId, NodeId, UpgradeId};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::time::Span;
+
+use super::{Context, no_upgrade, upgrade};
+use crate::state::command::{Evidence, Outcome};
+use crate::state::fleet::{Class, Fleet, Grant, GrantState, Stage, WaveRecord};
+use crate::state::ledger::{Ask, Pair, judge};
+
+/// Ended grants that are kept for people to look at.
+const ENDED_MAX: usize = 1000;
+
+/// Gives a wave its grant and takes its nodes out of traffic in the same entry.
+pub(super) fn grant(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    id: UpgradeId,
+    wave: usize,
+    evidence: &Evidence,
+) -> Result<Outcome, Problem> {
+    let record = upgrade::running(fleet, id)?;
+    if record.paused.is_some() {
+        return Err(Problem::new(Code::Conflict, format!("{id} is paused")));
+    }
+    let service = record.plan.service.clone();
+    let earlier_passed = record.waves.iter().take(wave).all(WaveRecord::has_passed);
+    let staged = record.waves.get(wave).is_some_and(|wave| {
+        wave.grant.is_none()
+            && wave.nodes.values().all(|s| matches!(s, Stage::Staged | Stage::Skipped { .. }))
+    });
+    if !earlier_passed || !staged {
+        return Err(Problem::new(Code::Conflict, format!("wave {wave} of {id} is not next")));
+    }
+    let takes: BTreeSet<Pair> = record.waves[wave]
+        .nodes
+        .iter()
+        .filter(|(_, stage)| **stage == Stage::Staged)
+        .map(|(node, _)| (node.clone(), service.clone()))
+        .collect();
+    judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &takes, within: None })?;
+    let grant = give(fleet, context, id, wave, takes);
+    Ok(Outcome::Granted(grant))
+}
+
+/// Records a grant that was judged, and drains what it takes.
+pub(super) fn give(
+    fleet: &mut Fleet,
+    context: &Context<'_>,
+    id: UpgradeId,
+    wave: usize,
+    takes: BTreeSet<Pair>,
+) -> GrantId {
+    let grant = GrantId(fleet.take_id());
+    for (node, service) in &takes {
+        if let Some(node) = fleet.nodes.get_mut(node) {
+            node.drained.insert(service.clone());
+        }
+    }
+    let now = fleet.now;
+    let mut due = now;
+    let mut actor = String::new();
+    if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
+        let gates = &upgrade.plan.gates;
+        let longest = gates.ttl.0 + gates.drain.0 + gates.bake.0 + 2 * gates.step_deadline.0;
+        due = now.after(Span(longest));
+        actor = format!("{id} ({})", upgrade.actor);
+        let record = &mut upgrade.waves[wave];
+        record.grant = Some(grant);
+        record.drained_at = Some(context.at.index);
+        record.settled = None;
+        record.moved = now;
+    }
+    let record = Grant {
+        holder: id,
+        wave,
+        class: Class::Upgrade,
+        takes,
+        state: GrantState::Held,
+        at: now,
+        due,
+        actor,
+    };
+    fleet.grants.insert(grant, record);
+    prune(fleet);
+    grant
+}
+
+/// Ends a grant by proof.
+pub(super) fn prove(fleet: &mut Fleet, id: GrantId, proof: &str) {
+    if let Some(grant) = fleet.grants.get_mut(&id).filter(|grant| grant.is_held()) {
+        grant.state = GrantState::Released { proof: proof.to_owned() };
+    }
+}
+
+/// Ends a grant on an operator's word; late execution is fenced off (DESIGN rule 8).
+pub(super) fn release(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    id: GrantId,
+    reason: &str,
+) -> Result<Outcome, Problem> {
+    let actor = context.command.actor.subject.clone();
+    let grant = fleet.grants.get_mut(&id).ok_or_else(|| {
+        Problem::new(Code::NotFound, format!("there is no {id}"))
+            .hint("list them: trictl grants list")
+    })?;
+    if !grant.is_held() {
+        return Err(Problem::new(Code::Conflict, format!("{id} has ended already"))
+            .hint("list those that count: trictl grants list"));
+    }
+    grant.state = GrantState::Forced { reason: format!("{actor}: {reason}") };
+    let (takes, holder, wave) = (grant.takes.clone(), grant.holder, grant.wave);
+    let why = format!("{id} was released by {actor}: {reason}");
+    for (node, service) in &takes {
+        if let Some(record) = fleet.nodes.get_mut(node) {
+            record.generation += 1;
+            record.action = None;
+            record.drained.remove(service);
+            context.wake.insert(node.clone());
+        }
+    }
+    if let Some(upgrade) = fleet.upgrades.get_mut(&holder).filter(|u| !u.phase.is_final()) {
+        upgrade.waves[wave].grant = None;
+        for stage in upgrade.waves[wave].nodes.values_mut() {
+            if !matches!(stage, Stage::Confirmed { .. } | Stage::Skipped { .. }) {
+                *stage = Stage::Skipped { reason: why.clone() };
+            }
+        }
+    }
+    // The upgrade no longer knows what these nodes run: it stops, and a person decides.
+    upgrade::stop(fleet, holder, &why);
+    upgrade::advance_all(fleet);
+    Ok(Outcome::Done)
+}
+
+/// Takes a removed node out of every grant; a grant left empty ends as forced.
+pub(super) fn drop_node(fleet: &mut Fleet, node: &NodeId, reason: &str) {
+    for grant in fleet.grants.values_mut().filter(|grant| grant.is_held()) {
+        let before = grant.takes.len();
+        grant.takes.retain(|(taken, _)| taken != node);
+        if before > 0 && grant.takes.is_empty() {
+            grant.state = GrantState::Forced { reason: reason.to_owned() };
+        }
+    }
+}
+
+/// Vouches anew for actions that no agent has accepted (DESIGN rule 13).
+pub(super) fn reoffer(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    actions: &[ActionId],
+    evidence: &Evidence,
+) -> Result<Outcome, Problem> {
+    for id in actions {
+        let found = fleet.nodes.iter().find_map(|(name, node)| {
+            let record = node.action.as_ref().filter(|record| record.action.id == *id)?;
+            record.progress.is_none().then(|| (name.clone(), record.action.clone()))
+        });
+        let Some((name, action)) = found else { continue };
+        if matches!(action.kind, ActionKind::Switch(_)) {
+            let upgrade =
+                fleet.upgrades.get(&action.upgrade).ok_or_else(|| no_upgrade(action.upgrade))?;
+            let grant =
+                upgrade.waves.iter().find(|w| w.nodes.contains_key(&name)).and_then(|w| w.grant);
+            let takes = BTreeSet::from([(name.clone(), action.service.clone())]);
+            judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &takes, within: grant })?;
+        }
+        if let Some(record) = fleet.nodes.get_mut(&name).and_then(|node| node.action.as_mut()) {
+            record.offer_term = context.at.term;
+            context.wake.insert(name);
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Forgets the oldest ended grants beyond what people look at.
+fn prune(fleet: &mut Fleet) {
+    let ended: Vec<GrantId> =
+        fleet.grants.iter().filter(|(_, grant)| !grant.is_held()).map(|(id, _)| *id).collect();
+    for id in ended.iter().take(ended.len().saturating_sub(ENDED_MAX)) {
+        fleet.grants.remove(id);
+    }
+}

@@ -1,0 +1,260 @@
+//! Applies a command: total, deterministic, and always with exactly one audit entry.
+
+mod grant;
+mod manifest;
+mod node;
+mod report;
+mod rollback;
+mod upgrade;
+
+use std::collections::BTreeSet;
+
+use trireme_proto::action::{Action, ActionKind, Fence};
+use trireme_proto::id::{ActionId, NodeId, ServiceId, UpgradeId};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::time::Span;
+use trireme_proto::view::AuditEntry;
+
+use super::command::{Body, Command, Outcome, Reply};
+use super::fleet::{ActionRecord, AuditHead, ClientRecord, Fleet};
+
+/// A command whose wall time is further off the controllers' median is refused (DESIGN rule 15).
+pub const SKEW_MAX: Span = Span::secs(10);
+
+/// Clients whose last command is remembered; beyond this the oldest are forgotten. A client
+/// repeats a command within seconds, and this many commands take far longer.
+const CLIENTS_MAX: usize = 10_000;
+
+/// Where a command stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Index of the entry.
+    pub index: u64,
+    /// Term of the leader that wrote it.
+    pub term: u64,
+}
+
+/// What follows from a command besides the new state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effects {
+    /// Entry for the audit; none for a repeated command, which changes nothing.
+    pub audit: Option<AuditEntry>,
+    /// Nodes that have something new to be told.
+    pub wake: BTreeSet<NodeId>,
+}
+
+/// What one command does, as its parts fill it in.
+#[derive(Debug)]
+struct Context<'a> {
+    command: &'a Command,
+    at: Position,
+    wake: BTreeSet<NodeId>,
+}
+
+/// Applies `command` at `at`.
+pub fn apply(fleet: &mut Fleet, at: Position, command: &Command) -> (Reply, Effects) {
+    fleet.index = at.index;
+    fleet.term = at.term;
+    if let Some(reply) = repeated(fleet, command) {
+        return (reply, Effects { audit: None, wake: BTreeSet::new() });
+    }
+    fleet.now = fleet.now.max(command.at);
+    fleet.wall = fleet.wall.max(command.wall);
+    let mut context = Context { command, at, wake: BTreeSet::new() };
+    let outcome = match dispatch(fleet, &mut context) {
+        Ok(outcome) => outcome,
+        Err(problem) => Outcome::Refused(problem),
+    };
+    let audit = audit(&mut fleet.audit, at, command, &outcome);
+    let reply = Reply { index: at.index, outcome };
+    remember(fleet, command, &reply);
+    (reply, Effects { audit: Some(audit), wake: context.wake })
+}
+
+/// Answers a command that was applied before.
+fn repeated(fleet: &Fleet, command: &Command) -> Option<Reply> {
+    let (client, sequence) = command.origin.as_ref()?;
+    let last = fleet.clients.get(client)?;
+    match sequence.cmp(&last.sequence) {
+        std::cmp::Ordering::Greater => None,
+        std::cmp::Ordering::Equal => Some(last.reply.clone()),
+        std::cmp::Ordering::Less => {
+            let problem = Problem::new(
+                Code::Conflict,
+                format!(
+                    "client {client} has gone on to {}; {sequence} comes too late",
+                    last.sequence
+                ),
+            );
+            Some(Reply { index: fleet.index, outcome: Outcome::Refused(problem) })
+        }
+    }
+}
+
+fn remember(fleet: &mut Fleet, command: &Command, reply: &Reply) {
+    let Some((client, sequence)) = command.origin.clone() else { return };
+    let record = ClientRecord { sequence, reply: reply.clone(), index: reply.index };
+    fleet.clients.insert(client, record);
+    if fleet.clients.len() > CLIENTS_MAX {
+        let oldest = fleet.clients.iter().min_by_key(|(_, record)| record.index);
+        if let Some(oldest) = oldest.map(|(client, _)| client.clone()) {
+            fleet.clients.remove(&oldest);
+        }
+    }
+}
+
+/// Makes the one audit entry of a command and chains it.
+fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcome) -> AuditEntry {
+    let (mut action, mut target) = command.body.describe();
+    let mut result = match outcome {
+        Outcome::Refused(problem) => format!("refused: {}", problem.message),
+        _ => "done".to_owned(),
+    };
+    let refused_action;
+    if let Body::Refuse { action: refused, target: object, problem } = &command.body {
+        refused_action = refused.clone();
+        action = &refused_action;
+        target.clone_from(object);
+        result = format!("refused: {}", problem.message);
+    }
+    let mut entry = AuditEntry {
+        seq: head.seq + 1,
+        index: at.index,
+        time: command.wall,
+        actor: command.actor.subject.clone(),
+        role: command.actor.role.clone(),
+        action: action.to_owned(),
+        target,
+        result,
+        source: command.actor.source.clone(),
+        request_id: command.actor.request_id.clone(),
+        previous: head.hash.clone(),
+        hash: String::new(),
+    };
+    entry.hash = entry.computed_hash();
+    *head = AuditHead { seq: entry.seq, hash: entry.hash.clone() };
+    entry
+}
+
+fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Problem> {
+    if context.command.skew > SKEW_MAX {
+        return Err(Problem::refused(
+            "clock.skew",
+            format!(
+                "the leader's clock is {} off the controllers' median, more than {SKEW_MAX}",
+                context.command.skew
+            ),
+        )
+        .hint("set its clock right, or lead from another: trictl controller transfer"));
+    }
+    match &context.command.body {
+        Body::Bootstrap { name, domain, controllers } => {
+            if !fleet.name.is_empty() {
+                let message = format!("fleet {} is initialised already", fleet.name);
+                return Err(Problem::new(Code::Conflict, message));
+            }
+            fleet.name.clone_from(name);
+            fleet.domain.clone_from(domain);
+            fleet.controllers.clone_from(controllers);
+            fleet.epoch = 1;
+            Ok(Outcome::Done)
+        }
+        Body::Apply { base_revision, objects, evidence } => {
+            manifest::apply(fleet, context, *base_revision, objects, evidence)
+        }
+        Body::CreateToken { .. } => node::create_token(fleet, context),
+        Body::Join { token, secret_hash, incarnation, agent_version } => {
+            node::join(fleet, context, token, secret_hash, incarnation, agent_version)
+        }
+        Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
+        Body::Observe { nodes } => {
+            node::observe(fleet, context, nodes);
+            Ok(Outcome::Done)
+        }
+        Body::Presence { lost, seen } => {
+            node::presence(fleet, lost, seen);
+            Ok(Outcome::Done)
+        }
+        Body::Reports { node, incarnation, reports } => {
+            report::reports(fleet, context, node, incarnation, reports)
+        }
+        Body::ReleaseGrant { grant, reason } => grant::release(fleet, context, *grant, reason),
+        Body::Reoffer { actions, evidence } => grant::reoffer(fleet, context, actions, evidence),
+        Body::Refuse { .. } | Body::Lead { .. } => Ok(Outcome::Done),
+        _ => dispatch_upgrade(fleet, context),
+    }
+}
+
+fn dispatch_upgrade(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Problem> {
+    match &context.command.body {
+        Body::StartUpgrade { plan, evidence } => upgrade::start(fleet, context, plan, evidence),
+        Body::PauseUpgrade { upgrade, reason } => upgrade::pause(fleet, *upgrade, reason),
+        Body::ResumeUpgrade { upgrade } => upgrade::resume(fleet, *upgrade),
+        Body::AbortUpgrade { upgrade, reason } => upgrade::abort(fleet, context, *upgrade, reason),
+        Body::RollbackUpgrade { upgrade, reason } => {
+            rollback::ask(fleet, context, *upgrade, reason)
+        }
+        Body::Stage { upgrade, wave, nodes } => {
+            upgrade::stage(fleet, context, *upgrade, *wave, nodes)
+        }
+        Body::Skip { upgrade, wave, nodes } => upgrade::skip(fleet, *upgrade, *wave, nodes),
+        Body::Grant { upgrade, wave, evidence } => {
+            grant::grant(fleet, context, *upgrade, *wave, evidence)
+        }
+        Body::Settle { upgrade, wave, .. } => upgrade::settle(fleet, *upgrade, *wave),
+        Body::Switch { upgrade, wave } => upgrade::switch(fleet, context, *upgrade, *wave),
+        Body::Confirm { upgrade, wave } => upgrade::confirm(fleet, context, *upgrade, *wave),
+        Body::StandDown { upgrade, wave, reason } => {
+            rollback::stand_down(fleet, context, *upgrade, *wave, reason)
+        }
+        Body::Fail { upgrade, reason } => rollback::fail(fleet, context, *upgrade, reason),
+        Body::TakeBack { upgrade, wave, nodes, evidence } => {
+            rollback::take_back(fleet, context, *upgrade, *wave, nodes, evidence)
+        }
+        Body::Revert { upgrade, wave, nodes } => {
+            rollback::revert(fleet, context, *upgrade, *wave, nodes)
+        }
+        _ => Err(Problem::new(Code::Failed, "this command is not about an upgrade")),
+    }
+}
+
+/// What every action of an upgrade has in common.
+#[derive(Debug, Clone)]
+struct Order {
+    upgrade: UpgradeId,
+    service: ServiceId,
+    deadline: Span,
+}
+
+/// Commits an action: the node's generation rises, and whatever it had before is superseded.
+fn commit_action(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    order: &Order,
+    node: &NodeId,
+    kind: ActionKind,
+) -> Option<ActionId> {
+    let id = ActionId(fleet.take_id());
+    let (epoch, now) = (fleet.epoch, fleet.now);
+    let record = fleet.nodes.get_mut(node)?;
+    record.generation += 1;
+    let fence = Fence { epoch, term: context.at.term, generation: record.generation };
+    let action = Action {
+        id,
+        node: node.clone(),
+        service: order.service.clone(),
+        upgrade: order.upgrade,
+        fence,
+        deadline: order.deadline,
+        kind,
+    };
+    record.action =
+        Some(ActionRecord { action, progress: None, offer_term: context.at.term, at: now });
+    context.wake.insert(node.clone());
+    Some(id)
+}
+
+/// Returns the problem of an upgrade that does not exist.
+fn no_upgrade(id: UpgradeId) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no {id}")).hint("list them: trictl get upgrade")
+}

@@ -1,0 +1,200 @@
+//! Applies what nodes say of their actions: each report once, in the order of its number.
+
+use trireme_proto::action::{ActionKind, Progress, Report};
+use trireme_proto::id::{ActionId, NodeId, UpgradeId};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::view::UpgradePhase;
+
+use super::upgrade::{advance_all, set_stage};
+use super::{Context, rollback};
+use crate::state::command::Outcome;
+use crate::state::fleet::{Fleet, Stage};
+
+pub(super) fn reports(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    node: &NodeId,
+    incarnation: &str,
+    reports: &[Report],
+) -> Result<Outcome, Problem> {
+    let record = fleet
+        .nodes
+        .get(node)
+        .filter(|record| !record.removed)
+        .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no node {node}")))?;
+    if record.incarnation != incarnation {
+        return Err(Problem::new(
+            Code::Denied,
+            format!("node {node} runs on another disk than the one that joined"),
+        )
+        .hint(format!("remove it and join under a new name: trictl node remove {node}")));
+    }
+    for report in reports {
+        let Some(record) = fleet.nodes.get_mut(node) else { break };
+        if report.seq <= record.report_seq {
+            continue;
+        }
+        record.report_seq = report.seq;
+        one(fleet, context, node, report);
+    }
+    advance_all(fleet);
+    // The agent waits for the word that its reports are committed.
+    context.wake.insert(node.clone());
+    Ok(Outcome::Done)
+}
+
+fn one(fleet: &mut Fleet, context: &mut Context<'_>, node: &NodeId, report: &Report) {
+    if let Progress::RevertedAlone { reason } = &report.progress {
+        reverted_alone(fleet, context, node, report.action, reason);
+        return;
+    }
+    let Some(record) = fleet.nodes.get_mut(node) else { return };
+    let newest = record.action.as_mut().filter(|action| action.action.id == report.action);
+    // A report of an action that was superseded is news of the past.
+    let Some(action) = newest else { return };
+    if action.is_final() {
+        return;
+    }
+    action.progress = Some(report.progress.clone());
+    let kind = action.action.kind.clone();
+    let upgrade = action.action.upgrade;
+    let Some(wave) = wave_of(fleet, upgrade, node) else { return };
+    let place = Place { upgrade, wave, node: node.clone() };
+    touch(fleet, &place);
+    if report.progress.is_final() {
+        ended(fleet, context, &place, report.action, &kind, &report.progress);
+    }
+}
+
+/// A node in a wave of an upgrade.
+#[derive(Debug, Clone)]
+struct Place {
+    upgrade: UpgradeId,
+    wave: usize,
+    node: NodeId,
+}
+
+fn wave_of(fleet: &Fleet, upgrade: UpgradeId, node: &NodeId) -> Option<usize> {
+    fleet.upgrades.get(&upgrade)?.waves.iter().position(|wave| wave.nodes.contains_key(node))
+}
+
+fn touch(fleet: &mut Fleet, place: &Place) {
+    let now = fleet.now;
+    if let Some(upgrade) = fleet.upgrades.get_mut(&place.upgrade) {
+        upgrade.waves[place.wave].moved = now;
+    }
+}
+
+fn ended(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    place: &Place,
+    action: ActionId,
+    kind: &ActionKind,
+    progress: &Progress,
+) {
+    let problem = match progress {
+        Progress::FailedUndone { step, reason } | Progress::FailedDirty { step, reason } => {
+            Some(format!("node {} failed at {step}: {reason}", place.node))
+        }
+        _ => None,
+    };
+    let dirty = matches!(progress, Progress::FailedDirty { .. });
+    match (kind, problem) {
+        (ActionKind::Stage { .. }, None) => set(fleet, place, Stage::Staged),
+        (ActionKind::Stage { .. }, Some(reason)) => {
+            set(fleet, place, Stage::Waiting);
+            turn_back(fleet, context, place, &reason);
+        }
+        (ActionKind::Switch(switch), None) => {
+            install(fleet, place, Some(switch.target.clone()));
+            open(fleet, place);
+            set(fleet, place, Stage::Up { switch: action });
+        }
+        (ActionKind::Switch(_), Some(reason)) => {
+            let stage = if dirty {
+                Stage::Dirty { switch: action, reason: reason.clone() }
+            } else {
+                Stage::Failed { switch: action, reason: reason.clone() }
+            };
+            set(fleet, place, stage);
+            turn_back(fleet, context, place, &reason);
+        }
+        (ActionKind::Revert { previous, .. }, None) => {
+            install(fleet, place, previous.clone());
+            open(fleet, place);
+            // While the upgrade still goes forward, the switch was only called back.
+            let forward = fleet.upgrades[&place.upgrade].phase == UpgradePhase::Running;
+            set(fleet, place, if forward { Stage::Staged } else { Stage::Reverted });
+            if forward {
+                rollback::return_unstarted(fleet, context, place.upgrade);
+            }
+        }
+        (ActionKind::Revert { of, .. }, Some(reason)) => {
+            set(fleet, place, Stage::Dirty { switch: *of, reason: reason.clone() });
+            turn_back(fleet, context, place, &reason);
+        }
+        (ActionKind::Confirm { of }, None) => set(fleet, place, Stage::Confirmed { switch: *of }),
+        (ActionKind::Confirm { of }, Some(reason)) => {
+            set(fleet, place, Stage::Failed { switch: *of, reason: reason.clone() });
+            turn_back(fleet, context, place, &reason);
+        }
+    }
+}
+
+/// A switch was not confirmed in time, and the node went back by itself.
+fn reverted_alone(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    node: &NodeId,
+    switch: ActionId,
+    reason: &str,
+) {
+    let place = fleet.upgrades.iter().find_map(|(id, upgrade)| {
+        let wave = upgrade.waves.iter().position(|wave| {
+            wave.nodes.get(node).is_some_and(|stage| stage.touched_by() == Some(switch))
+        })?;
+        Some(Place { upgrade: *id, wave, node: node.clone() })
+    });
+    let Some(place) = place else { return };
+    let previous = fleet.upgrades[&place.upgrade].previous.get(node).cloned().flatten();
+    install(fleet, &place, previous);
+    let reason = format!("node {node} went back by itself: {reason}");
+    set(fleet, &place, Stage::Failed { switch, reason: reason.clone() });
+    turn_back(fleet, context, &place, &reason);
+}
+
+/// Turns the upgrade back, unless it goes back already or has ended.
+fn turn_back(fleet: &mut Fleet, context: &mut Context<'_>, place: &Place, reason: &str) {
+    let phase = fleet.upgrades.get(&place.upgrade).map(|upgrade| upgrade.phase);
+    if matches!(phase, Some(UpgradePhase::Running | UpgradePhase::Aborting)) {
+        rollback::turn_back(fleet, context, place.upgrade, reason);
+    }
+}
+
+fn set(fleet: &mut Fleet, place: &Place, stage: Stage) {
+    set_stage(fleet, place.upgrade, place.wave, &place.node, stage);
+}
+
+/// Records what runs on the node from now on.
+fn install(fleet: &mut Fleet, place: &Place, spec: Option<trireme_proto::action::RunSpec>) {
+    let Some(service) = fleet.upgrades.get(&place.upgrade).map(|u| u.plan.service.clone()) else {
+        return;
+    };
+    if let Some(node) = fleet.nodes.get_mut(&place.node) {
+        match spec {
+            Some(spec) => node.installed.insert(service, spec),
+            None => node.installed.remove(&service),
+        };
+    }
+}
+
+/// Sends clients to the node again: its gate has just proved it healthy.
+fn open(fleet: &mut Fleet, place: &Place) {
+    let Some(service) = fleet.upgrades.get(&place.upgrade).map(|u| u.plan.service.clone()) else {
+        return;
+    };
+    if let Some(node) = fleet.nodes.get_mut(&place.node) {
+        node.drained.remove(&service);
+    }
+}

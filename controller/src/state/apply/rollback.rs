@@ -1,0 +1,241 @@
+//! Applies an upgrade's way back: to the recorded previous release of every touched node.
+//!
+//! The target of a rollback is a recorded [`RunSpec`](trireme_proto::action::RunSpec), taken when
+//! the upgrade began. It is never looked up by a version's name, which may mean another thing by
+//! now: the runbooks this replaces restarted the bad image that way.
+
+use std::collections::BTreeSet;
+
+use trireme_proto::action::ActionKind;
+use trireme_proto::id::{NodeId, UpgradeId};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::view::UpgradePhase;
+
+use super::upgrade::{self, in_flight, order, set_stage};
+use super::{Context, commit_action, grant, no_upgrade};
+use crate::state::command::{Evidence, Outcome};
+use crate::state::fleet::{Class, Fleet, Stage};
+use crate::state::ledger::{Ask, Pair, judge};
+
+/// An operator asks for the way back.
+pub(super) fn ask(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    id: UpgradeId,
+    reason: &str,
+) -> Result<Outcome, Problem> {
+    let actor = context.command.actor.subject.clone();
+    let found = fleet.upgrades.get(&id).ok_or_else(|| no_upgrade(id))?;
+    let service = found.plan.service.clone();
+    match found.phase {
+        UpgradePhase::RollingBack | UpgradePhase::RolledBack => return Ok(Outcome::Upgrade(id)),
+        _ if fleet.newest_upgrade(&service) != Some(id) => {
+            return Err(Problem::new(
+                Code::Conflict,
+                format!("{id} is not the newest upgrade of {service}"),
+            )
+            .because("a later one recorded what to return to")
+            .hint(format!("roll that back: trictl upgrade rollback {service}")));
+        }
+        _ => {}
+    }
+    let now = fleet.now;
+    if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
+        upgrade.due = now.after(upgrade.plan.gates.fleet_deadline);
+        upgrade.ended = None;
+        for stage in upgrade.waves.iter_mut().flat_map(|wave| wave.nodes.values_mut()) {
+            if let Stage::Dirty { switch, reason } = stage {
+                *stage = Stage::Failed { switch: *switch, reason: reason.clone() };
+            }
+        }
+    }
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    turn_back(fleet, context, id, &format!("{actor} asked for it{why}"));
+    Ok(Outcome::Upgrade(id))
+}
+
+/// The leader turns an upgrade back.
+pub(super) fn fail(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    id: UpgradeId,
+    reason: &str,
+) -> Result<Outcome, Problem> {
+    let found = fleet.upgrades.get(&id).ok_or_else(|| no_upgrade(id))?;
+    if found.phase.is_final() {
+        return Err(Problem::new(Code::Conflict, format!("{id} has ended")));
+    }
+    turn_back(fleet, context, id, reason);
+    Ok(Outcome::Upgrade(id))
+}
+
+/// Turns an upgrade back: what has not begun never will, what was touched returns.
+pub(super) fn turn_back(fleet: &mut Fleet, context: &mut Context<'_>, id: UpgradeId, reason: &str) {
+    if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
+        upgrade.phase = UpgradePhase::RollingBack;
+        upgrade.paused = None;
+        upgrade.reason = Some(reason.to_owned());
+    }
+    return_unstarted(fleet, context, id);
+    upgrade::advance_all(fleet);
+}
+
+/// Returns granted nodes to traffic whose switch was never committed, and ends their grant: that
+/// no action was ever committed under it is the proof.
+pub(super) fn return_unstarted(fleet: &mut Fleet, context: &mut Context<'_>, id: UpgradeId) {
+    let Some(upgrade) = fleet.upgrades.get_mut(&id) else { return };
+    let service = upgrade.plan.service.clone();
+    let mut ended = Vec::new();
+    for wave in &mut upgrade.waves {
+        let unstarted =
+            wave.nodes.values().all(|stage| matches!(stage, Stage::Staged | Stage::Skipped { .. }));
+        if unstarted && let Some(grant) = wave.grant.take() {
+            wave.drained_at = None;
+            wave.settled = None;
+            ended.push((grant, wave.nodes.keys().cloned().collect::<Vec<_>>()));
+        }
+    }
+    for (grant, nodes) in ended {
+        for node in nodes {
+            if let Some(record) = fleet.nodes.get_mut(&node) {
+                record.drained.remove(&service);
+                context.wake.insert(node);
+            }
+        }
+        grant::prove(fleet, grant, "nothing was begun under it");
+    }
+}
+
+/// Gives back a granted wave while the service is short of regions (DESIGN rule 9).
+pub(super) fn stand_down(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    id: UpgradeId,
+    wave: usize,
+    reason: &str,
+) -> Result<Outcome, Problem> {
+    let upgrade = upgrade::running(fleet, id)?;
+    let Some(record) = upgrade.waves.get(wave) else { return Err(no_upgrade(id)) };
+    // Switches that no agent has accepted are called back; the proof comes as a report.
+    let unaccepted: Vec<NodeId> = record
+        .nodes
+        .iter()
+        .filter(|(node, stage)| {
+            matches!(stage, Stage::Switching { .. })
+                && fleet
+                    .nodes
+                    .get(*node)
+                    .and_then(|node| node.action.as_ref())
+                    .is_some_and(|action| action.progress.is_none())
+        })
+        .map(|(node, _)| node.clone())
+        .collect();
+    return_unstarted(fleet, context, id);
+    revert_nodes(fleet, context, id, wave, &unaccepted);
+    if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
+        upgrade.reason = Some(reason.to_owned());
+    }
+    Ok(Outcome::Upgrade(id))
+}
+
+/// Takes touched nodes of a wave out of traffic, under its grant or a new one.
+pub(super) fn take_back(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    id: UpgradeId,
+    wave: usize,
+    nodes: &[NodeId],
+    evidence: &Evidence,
+) -> Result<Outcome, Problem> {
+    let upgrade = fleet.upgrades.get(&id).ok_or_else(|| no_upgrade(id))?;
+    let service = upgrade.plan.service.clone();
+    let Some(record) = upgrade.waves.get(wave) else { return Err(no_upgrade(id)) };
+    let touched: BTreeSet<Pair> = nodes
+        .iter()
+        .filter(|node| record.nodes.get(*node).is_some_and(|s| s.touched_by().is_some()))
+        .map(|node| (node.clone(), service.clone()))
+        .collect();
+    if upgrade.phase == UpgradePhase::Succeeded || touched.is_empty() {
+        return Err(Problem::new(Code::Conflict, format!("{id} has nothing to take back there")));
+    }
+    let held = record.grant.filter(|grant| {
+        fleet.grants.get(grant).is_some_and(|grant| touched.is_subset(&grant.takes))
+    });
+    if held.is_none() {
+        judge(
+            fleet,
+            evidence,
+            Ask { class: Class::Upgrade, takes: &touched, within: record.grant },
+        )?;
+        if let Some(old) = record.grant {
+            // What the old grant still holds stays held: the new one covers both.
+            let mut both = touched.clone();
+            both.extend(fleet.grants.get(&old).map(|g| g.takes.clone()).unwrap_or_default());
+            grant::give(fleet, context, id, wave, both);
+            grant::prove(fleet, old, "a wider grant took its place");
+        } else {
+            grant::give(fleet, context, id, wave, touched.clone());
+        }
+    }
+    let now = fleet.now;
+    for (node, _) in &touched {
+        if let Some(record) = fleet.nodes.get_mut(node) {
+            record.drained.insert(service.clone());
+        }
+    }
+    if let Some(record) = fleet.upgrades.get_mut(&id).and_then(|u| u.waves.get_mut(wave)) {
+        record.drained_at = Some(context.at.index);
+        record.settled = None;
+        record.moved = now;
+    }
+    Ok(Outcome::Upgrade(id))
+}
+
+/// Commits the revert of nodes that are out of traffic.
+pub(super) fn revert(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    id: UpgradeId,
+    wave: usize,
+    nodes: &[NodeId],
+) -> Result<Outcome, Problem> {
+    let upgrade = fleet.upgrades.get(&id).ok_or_else(|| no_upgrade(id))?;
+    let service = upgrade.plan.service.clone();
+    let Some(record) = upgrade.waves.get(wave) else { return Err(no_upgrade(id)) };
+    let granted = record.grant.and_then(|grant| fleet.grants.get(&grant));
+    for node in nodes {
+        let covered =
+            granted.is_some_and(|grant| grant.takes.contains(&(node.clone(), service.clone())));
+        let drained = fleet.nodes.get(node).is_some_and(|record| record.drained.contains(&service));
+        if !covered || !drained {
+            return Err(Problem::new(
+                Code::Conflict,
+                format!("node {node} is not covered by a grant and drained"),
+            ));
+        }
+    }
+    revert_nodes(fleet, context, id, wave, nodes);
+    Ok(Outcome::Upgrade(id))
+}
+
+fn revert_nodes(
+    fleet: &mut Fleet,
+    context: &mut Context<'_>,
+    id: UpgradeId,
+    wave: usize,
+    nodes: &[NodeId],
+) {
+    let Some(upgrade) = fleet.upgrades.get(&id) else { return };
+    let (order, drain) = (order(upgrade, id), upgrade.plan.gates.drain);
+    let in_flight = in_flight(fleet, &order.service);
+    for node in nodes {
+        let upgrade = &fleet.upgrades[&id];
+        let stage = upgrade.waves.get(wave).and_then(|wave| wave.nodes.get(node));
+        let Some(switch) = stage.and_then(Stage::touched_by) else { continue };
+        let previous = upgrade.previous.get(node).cloned().flatten();
+        let kind = ActionKind::Revert { of: switch, previous, drain, in_flight: in_flight.clone() };
+        if let Some(revert) = commit_action(fleet, context, &order, node, kind) {
+            set_stage(fleet, id, wave, node, Stage::Reverting { revert, switch });
+        }
+    }
+}

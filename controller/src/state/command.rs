@@ -1,0 +1,221 @@
+//! Commands: the only values that change the replicated state, and what applying one answers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use trireme_proto::action::{Observed, Report, ServiceState};
+use trireme_proto::digest::Digest;
+use trireme_proto::id::{ActionId, ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId};
+use trireme_proto::model::Object;
+use trireme_proto::plan::PlanId;
+use trireme_proto::problem::Problem;
+use trireme_proto::time::{FleetTime, Span, WallTime};
+use trireme_proto::view::Applied;
+
+use super::fleet::Controller;
+
+/// One entry of the log: who asks, when, and what for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Fleet time of the leader that proposed it.
+    pub at: FleetTime,
+    /// Wall time of that leader, for people.
+    pub wall: WallTime,
+    /// Distance of that wall time from the controllers' median; too far, and it is refused.
+    pub skew: Span,
+    /// Who asks.
+    pub actor: Actor,
+    /// Client and sequence, by which a repeated command is recognised.
+    pub origin: Option<(String, u64)>,
+    /// What is asked.
+    pub body: Body,
+}
+
+/// Who asks, as authenticated by the controller that was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// `user/ann`, `agent/aws-1` or `controller/c1`.
+    pub subject: String,
+    /// Role they act in.
+    pub role: String,
+    /// Address the request came from.
+    pub source: String,
+    /// Request it belongs to.
+    pub request_id: String,
+}
+
+/// What a command asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "snake_case")]
+pub enum Body {
+    /// The first command of a fleet.
+    Bootstrap { name: String, domain: String, controllers: BTreeMap<ControllerId, Controller> },
+    /// Changes manifests; judged as a grant where it lowers safety (DESIGN rule 4).
+    Apply { base_revision: u64, objects: Vec<Object>, evidence: Evidence },
+    /// Records a one-time token.
+    CreateToken {
+        id: String,
+        secret_hash: String,
+        node: NodeId,
+        region: RegionId,
+        address: String,
+        labels: BTreeMap<String, String>,
+        expires_at: WallTime,
+    },
+    /// Uses a token: the node is known from now on.
+    Join { token: String, secret_hash: String, incarnation: String, agent_version: String },
+    /// Denies a node's identity for ever and ends its grants as forced.
+    RemoveNode { node: NodeId, reason: String },
+    /// Starts an upgrade exactly as it was planned.
+    StartUpgrade { plan: PlanId, evidence: Evidence },
+    /// Asks for nothing new until resumed; what has begun ends safely.
+    PauseUpgrade { upgrade: UpgradeId, reason: String },
+    /// Goes on after a pause.
+    ResumeUpgrade { upgrade: UpgradeId },
+    /// Stops where it is; what has begun ends safely.
+    AbortUpgrade { upgrade: UpgradeId, reason: String },
+    /// Puts back what ran before on every touched node.
+    RollbackUpgrade { upgrade: UpgradeId, reason: String },
+    /// Ends a grant without proof, on an operator's word.
+    ReleaseGrant { grant: GrantId, reason: String },
+    /// A request that was refused before it could become a command; recorded for the audit.
+    Refuse { action: String, target: String, problem: Problem },
+
+    /// A controller has become leader.
+    Lead { controller: ControllerId },
+    /// Has artifacts fetched on nodes of a wave.
+    Stage { upgrade: UpgradeId, wave: usize, nodes: Vec<NodeId> },
+    /// Leaves nodes that are lost out of an upgrade.
+    Skip { upgrade: UpgradeId, wave: usize, nodes: BTreeMap<NodeId, String> },
+    /// Asks the ledger for a wave, and takes its nodes out of traffic.
+    Grant { upgrade: UpgradeId, wave: usize, evidence: Evidence },
+    /// Every controller has taken the nodes out of its answers, or was silent for 5 s.
+    Settle { upgrade: UpgradeId, wave: usize, silent: Vec<ControllerId> },
+    /// Has the nodes of a wave switched.
+    Switch { upgrade: UpgradeId, wave: usize },
+    /// Confirms the switches of a wave whose bake has passed.
+    Confirm { upgrade: UpgradeId, wave: usize },
+    /// Gives a granted wave back that has not begun, because the service dropped below its number.
+    StandDown { upgrade: UpgradeId, wave: usize, reason: String },
+    /// Turns an upgrade back.
+    Fail { upgrade: UpgradeId, reason: String },
+    /// Takes touched nodes of a wave out of traffic to put the old release back.
+    TakeBack { upgrade: UpgradeId, wave: usize, nodes: Vec<NodeId>, evidence: Evidence },
+    /// Has the old release put back.
+    Revert { upgrade: UpgradeId, wave: usize, nodes: Vec<NodeId> },
+    /// Vouches anew, after a change of leader, for actions that no agent has accepted.
+    Reoffer { actions: Vec<ActionId>, evidence: Evidence },
+
+    /// Health of nodes has changed.
+    Observe { nodes: BTreeMap<NodeId, Sighted> },
+    /// A node says what became of its actions.
+    Reports { node: NodeId, incarnation: String, reports: Vec<Report> },
+    /// Nodes have come into or gone out of sight.
+    Presence { lost: Vec<NodeId>, seen: Vec<NodeId> },
+}
+
+/// What a controller saw of a node, when it differs from what is replicated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighted {
+    /// Generation the node acknowledges.
+    pub generation: u64,
+    /// Version of its agent.
+    pub agent_version: String,
+    /// What it says of each service.
+    pub observed: BTreeMap<ServiceId, Observed>,
+}
+
+/// What the leader knew when it asked, so that apply judges the same on every controller.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Nodes that were heard from.
+    pub nodes: BTreeMap<NodeId, NodeEvidence>,
+}
+
+/// What was known of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeEvidence {
+    /// Time since its heartbeat, counted from when the leader asked.
+    pub age: Span,
+    /// Generation it acknowledges.
+    pub generation: u64,
+    /// State of each service, and the digest of what runs.
+    pub services: BTreeMap<ServiceId, (ServiceState, Option<Digest>)>,
+}
+
+/// What applying a command answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Log index of the command.
+    pub index: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// Manifests were changed.
+    Applied(Applied),
+    /// It is about this upgrade.
+    Upgrade(UpgradeId),
+    /// A grant was given.
+    Granted(GrantId),
+    /// A node has joined.
+    Joined { node: NodeId, region: RegionId, address: String },
+    /// It was refused; nothing has changed.
+    Refused(Problem),
+}
+
+impl Body {
+    /// Returns the verb and the object for the audit.
+    pub fn describe(&self) -> (&'static str, String) {
+        let upgrade = |id: &UpgradeId, wave: &usize| format!("{id}/wave-{wave}");
+        match self {
+            Self::Bootstrap { name, .. } => ("fleet.bootstrap", format!("fleet/{name}")),
+            Self::Apply { objects, .. } => (
+                "manifest.apply",
+                objects
+                    .iter()
+                    .map(|object| format!("{}/{}", object.kind(), object.name()))
+                    .collect::<Vec<_>>()
+                    .join(","),
+            ),
+            Self::CreateToken { node, .. } => ("token.create", format!("node/{node}")),
+            Self::Join { token, .. } => ("node.join", format!("token/{token}")),
+            Self::RemoveNode { node, .. } => ("node.remove", format!("node/{node}")),
+            Self::StartUpgrade { plan, .. } => ("upgrade.start", plan.to_string()),
+            Self::PauseUpgrade { upgrade, .. } => ("upgrade.pause", upgrade.to_string()),
+            Self::ResumeUpgrade { upgrade } => ("upgrade.resume", upgrade.to_string()),
+            Self::AbortUpgrade { upgrade, .. } => ("upgrade.abort", upgrade.to_string()),
+            Self::RollbackUpgrade { upgrade, .. } => ("upgrade.rollback", upgrade.to_string()),
+            Self::ReleaseGrant { grant, .. } => ("grant.release", grant.to_string()),
+            Self::Refuse { target, .. } => ("request.refuse", target.clone()),
+            Self::Lead { controller } => ("controller.lead", format!("controller/{controller}")),
+            Self::Stage { upgrade: id, wave, .. } => ("upgrade.stage", upgrade(id, wave)),
+            Self::Skip { upgrade: id, wave, .. } => ("upgrade.skip", upgrade(id, wave)),
+            Self::Grant { upgrade: id, wave, .. } => ("grant.ask", upgrade(id, wave)),
+            Self::Settle { upgrade: id, wave, .. } => ("routing.settle", upgrade(id, wave)),
+            Self::Switch { upgrade: id, wave } => ("upgrade.switch", upgrade(id, wave)),
+            Self::Confirm { upgrade: id, wave } => ("upgrade.confirm", upgrade(id, wave)),
+            Self::StandDown { upgrade: id, wave, .. } => ("upgrade.stand_down", upgrade(id, wave)),
+            Self::Fail { upgrade, .. } => ("upgrade.fail", upgrade.to_string()),
+            Self::TakeBack { upgrade: id, wave, .. } => ("upgrade.take_back", upgrade(id, wave)),
+            Self::Revert { upgrade: id, wave, .. } => ("upgrade.revert", upgrade(id, wave)),
+            Self::Reoffer { actions, .. } => (
+                "action.reoffer",
+                actions.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            ),
+            Self::Observe { nodes } => ("node.observe", names(nodes.keys())),
+            Self::Reports { node, .. } => ("node.report", format!("node/{node}")),
+            Self::Presence { lost, seen } => ("node.presence", names(lost.iter().chain(seen))),
+        }
+    }
+}
+
+fn names<'a>(nodes: impl Iterator<Item = &'a NodeId>) -> String {
+    nodes.map(|node| format!("node/{node}")).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,511 @@
+//! All replicated state, in ordered maps so that every controller holds the same bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use trireme_proto::action::{Action, ActionKind, Observed, Progress, RunSpec, ServiceState};
+use trireme_proto::digest::Digest;
+use trireme_proto::id::{
+    ActionId, ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId, Version,
+};
+use trireme_proto::model::{Region, Release, Service};
+use trireme_proto::plan::Plan;
+use trireme_proto::time::{FleetTime, WallTime};
+use trireme_proto::view::UpgradePhase;
+
+use super::command::Reply;
+
+/// Everything the controllers agree on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fleet {
+    /// Name of the fleet, as in every certificate.
+    pub name: String,
+    /// Domain that the built-in DNS answers for.
+    pub domain: String,
+    /// Rises only when the controllers are recovered by hand.
+    pub epoch: u64,
+    /// Last applied log index.
+    pub index: u64,
+    /// Term of the entry at that index.
+    pub term: u64,
+    /// Newest fleet time of any command.
+    pub now: FleetTime,
+    /// Newest wall time of any command; for people.
+    pub wall: WallTime,
+    /// Source of numbered ids.
+    pub last_id: u64,
+    /// Revision of the manifests; rises with each change of them.
+    pub revision: u64,
+    /// Controllers and where to reach them.
+    pub controllers: BTreeMap<ControllerId, Controller>,
+    /// Regions.
+    pub regions: BTreeMap<RegionId, Region>,
+    /// Services.
+    pub services: BTreeMap<ServiceId, ServiceRecord>,
+    /// Releases of each service.
+    pub releases: BTreeMap<ServiceId, BTreeMap<Version, ReleaseRecord>>,
+    /// Nodes, removed ones included: their names never come back.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The ledger.
+    pub grants: BTreeMap<GrantId, Grant>,
+    /// Upgrades, ended ones included.
+    pub upgrades: BTreeMap<UpgradeId, Upgrade>,
+    /// One-time tokens that were not used yet.
+    pub tokens: BTreeMap<String, Token>,
+    /// Identities that may do nothing any more, with the reason.
+    pub denied: BTreeMap<String, String>,
+    /// Last command of each client, so that a repeated one is answered and not applied.
+    pub clients: BTreeMap<String, ClientRecord>,
+    /// End of the audit chain.
+    pub audit: AuditHead,
+}
+
+/// A controller as others reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Controller {
+    /// Number in the Raft group.
+    pub raft_id: u64,
+    /// Region it runs in.
+    pub region: RegionId,
+    /// host:port for agents and operators.
+    pub address: String,
+    /// host:port for joining nodes.
+    pub enrol: String,
+    /// host:port of its DNS.
+    pub dns: String,
+}
+
+/// A service and the revision that last changed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// Its manifest.
+    pub manifest: Service,
+    /// Manifest revision of its last change.
+    pub revision: u64,
+}
+
+/// A release and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRecord {
+    /// Its manifest; never changes.
+    pub manifest: Release,
+    /// Whether an upgrade to it has passed every bake.
+    pub good: bool,
+}
+
+/// A node as the controllers know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Region it belongs to.
+    pub region: RegionId,
+    /// Address in DNS answers and placeholders.
+    pub address: String,
+    /// Labels that placement looks at.
+    pub labels: BTreeMap<String, String>,
+    /// Random id of the agent's data directory; another one is another agent.
+    pub incarnation: String,
+    /// Version of its agent.
+    pub agent_version: String,
+    /// Removed for ever by an operator.
+    pub removed: bool,
+    /// No controller has heard from it for a presence window.
+    pub lost: bool,
+    /// Counter of its newest action.
+    pub generation: u64,
+    /// Generation that its newest replicated observation acknowledged.
+    pub acknowledged: u64,
+    /// Last report that was applied.
+    pub report_seq: u64,
+    /// What it last said of each service, transitions only.
+    pub observed: BTreeMap<ServiceId, Observed>,
+    /// What the last finished action left running.
+    pub installed: BTreeMap<ServiceId, RunSpec>,
+    /// Services for which clients are kept away from it.
+    pub drained: BTreeSet<ServiceId>,
+    /// Its newest action.
+    pub action: Option<ActionRecord>,
+}
+
+impl Node {
+    /// Returns whether `service` runs healthily there, by the last replicated observation.
+    pub fn serves(&self, service: &ServiceId) -> bool {
+        !self.removed
+            && !self.lost
+            && self.observed.get(service).is_some_and(|seen| seen.state == ServiceState::Serving)
+    }
+}
+
+/// An action and how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionRecord {
+    /// What was asked.
+    pub action: Action,
+    /// What the node last said of it; nothing yet if `None`.
+    pub progress: Option<Progress>,
+    /// Term in which it may be offered: that of the leader who last vouched for it.
+    pub offer_term: u64,
+    /// When it was committed.
+    pub at: FleetTime,
+}
+
+impl ActionRecord {
+    /// Returns whether the node has said the last word on it.
+    pub fn is_final(&self) -> bool {
+        self.progress.as_ref().is_some_and(Progress::is_final)
+    }
+
+    /// Returns its kind in one word.
+    pub fn kind(&self) -> &'static str {
+        match self.action.kind {
+            ActionKind::Stage { .. } => "stage",
+            ActionKind::Switch(_) => "switch",
+            ActionKind::Revert { .. } => "revert",
+            ActionKind::Confirm { .. } => "confirm",
+        }
+    }
+
+    /// Returns its state in a word or two.
+    pub fn state(&self) -> String {
+        match &self.progress {
+            None => "committed".to_owned(),
+            Some(Progress::Accepted) => "accepted".to_owned(),
+            Some(Progress::Running { step }) => format!("running {step}"),
+            Some(Progress::Done) => "done".to_owned(),
+            Some(Progress::FailedUndone { step, .. }) => format!("failed at {step}, undone"),
+            Some(Progress::FailedDirty { step, .. }) => format!("failed at {step}, not undone"),
+            Some(Progress::RevertedAlone { .. }) => "reverted alone".to_owned(),
+        }
+    }
+}
+
+/// Capacity that counts as down until proven back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Upgrade it was given to.
+    pub holder: UpgradeId,
+    /// Wave of that upgrade.
+    pub wave: usize,
+    /// Precedence of the work it was given for.
+    pub class: Class,
+    /// What it takes.
+    pub takes: BTreeSet<(NodeId, ServiceId)>,
+    /// Whether it still counts.
+    pub state: GrantState,
+    /// When it was given.
+    pub at: FleetTime,
+    /// After this it is overdue: it alerts, and still counts.
+    pub due: FleetTime,
+    /// Who is answerable.
+    pub actor: String,
+}
+
+impl Grant {
+    /// Returns whether it still counts.
+    pub fn is_held(&self) -> bool {
+        self.state == GrantState::Held
+    }
+}
+
+/// Precedence of work that takes capacity, lowest first (DESIGN rule 11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// A rehearsal.
+    Drill,
+    /// An upgrade.
+    Upgrade,
+    /// An operator's own work.
+    Manual,
+    /// A real failover.
+    Failover,
+    /// Whatever it takes.
+    BreakGlass,
+}
+
+/// Whether a grant still counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    /// It counts as down.
+    Held,
+    /// Its end was proven.
+    Released {
+        /// By what.
+        proof: String,
+    },
+    /// An operator ended it.
+    Forced {
+        /// Who, and why.
+        reason: String,
+    },
+}
+
+/// One upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// The plan it follows, and its target.
+    pub plan: Plan,
+    /// What will run.
+    pub target: RunSpec,
+    /// What ran on each node before; where a rollback returns to.
+    pub previous: BTreeMap<NodeId, Option<RunSpec>>,
+    /// Where it stands.
+    pub phase: UpgradePhase,
+    /// Since when it is paused, if it is.
+    pub paused: Option<FleetTime>,
+    /// Why it goes back, was stopped or failed.
+    pub reason: Option<String>,
+    /// Who started it.
+    pub actor: String,
+    /// When, for people.
+    pub started_at: WallTime,
+    /// When, for counting.
+    pub started: FleetTime,
+    /// When it must have ended.
+    pub due: FleetTime,
+    /// When it ended.
+    pub ended: Option<FleetTime>,
+    /// Waves, in the plan's order.
+    pub waves: Vec<WaveRecord>,
+}
+
+impl Upgrade {
+    /// Returns the first wave that has not passed.
+    pub fn current_wave(&self) -> Option<usize> {
+        self.waves.iter().position(|wave| !wave.has_passed())
+    }
+}
+
+/// A wave and how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaveRecord {
+    /// Grant under which its nodes are touched.
+    pub grant: Option<GrantId>,
+    /// Log index from which its nodes are out of traffic.
+    pub drained_at: Option<u64>,
+    /// When every controller had confirmed that, or 5 s had passed.
+    pub settled: Option<FleetTime>,
+    /// When its last node was back in traffic.
+    pub baking: Option<FleetTime>,
+    /// Last time anything moved; deadlines of steps count from here.
+    pub moved: FleetTime,
+    /// Its nodes.
+    pub nodes: BTreeMap<NodeId, Stage>,
+}
+
+impl WaveRecord {
+    /// Returns whether every node has come through.
+    pub fn has_passed(&self) -> bool {
+        self.nodes
+            .values()
+            .all(|stage| matches!(stage, Stage::Confirmed { .. } | Stage::Skipped { .. }))
+    }
+}
+
+/// Where a node stands in an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// Nothing was asked of it yet.
+    Waiting,
+    /// It fetches the artifact.
+    Staging {
+        /// Action that does it.
+        action: ActionId,
+    },
+    /// The artifact is there, its digest checked.
+    Staged,
+    /// It stops the old and starts the new.
+    Switching {
+        /// Action that does it.
+        switch: ActionId,
+    },
+    /// The new release runs, is healthy and in traffic; the revert is armed.
+    Up {
+        /// Action that did it.
+        switch: ActionId,
+    },
+    /// The revert is being disarmed.
+    Confirming {
+        /// Action that is confirmed.
+        switch: ActionId,
+        /// Action that confirms.
+        confirm: ActionId,
+    },
+    /// The new release stays.
+    Confirmed {
+        /// Action that did it.
+        switch: ActionId,
+    },
+    /// The new release did not come up there; the node has put the old one back by itself.
+    Failed {
+        /// Action that failed.
+        switch: ActionId,
+        /// Why.
+        reason: String,
+    },
+    /// The old release is being put back.
+    Reverting {
+        /// Action that does it.
+        revert: ActionId,
+        /// Switch that it ends.
+        switch: ActionId,
+    },
+    /// What ran before runs again.
+    Reverted,
+    /// It can neither go on nor back by itself.
+    Dirty {
+        /// Action that touched it.
+        switch: ActionId,
+        /// Why.
+        reason: String,
+    },
+    /// It was left out, with the reason.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Stage {
+    /// Returns the stage in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Staging { .. } => "staging",
+            Self::Staged => "staged",
+            Self::Switching { .. } => "switching",
+            Self::Up { .. } => "up",
+            Self::Confirming { .. } => "confirming",
+            Self::Confirmed { .. } => "confirmed",
+            Self::Failed { .. } => "failed",
+            Self::Reverting { .. } => "reverting",
+            Self::Reverted => "reverted",
+            Self::Dirty { .. } => "needs a person",
+            Self::Skipped { .. } => "skipped",
+        }
+    }
+
+    /// Returns the switch that touched the node and that a rollback has to end.
+    pub fn touched_by(&self) -> Option<ActionId> {
+        match self {
+            Self::Switching { switch }
+            | Self::Up { switch }
+            | Self::Confirming { switch, .. }
+            | Self::Confirmed { switch }
+            | Self::Failed { switch, .. } => Some(*switch),
+            Self::Waiting
+            | Self::Staging { .. }
+            | Self::Staged
+            | Self::Reverting { .. }
+            | Self::Reverted
+            | Self::Dirty { .. }
+            | Self::Skipped { .. } => None,
+        }
+    }
+}
+
+/// A one-time token, as stored: never its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Hash of the secret.
+    pub secret_hash: String,
+    /// Node it is bound to.
+    pub node: NodeId,
+    /// Region it is bound to.
+    pub region: RegionId,
+    /// Address the node will have.
+    pub address: String,
+    /// Labels the node will have.
+    pub labels: BTreeMap<String, String>,
+    /// When it ends.
+    pub expires_at: WallTime,
+    /// Whether it was used; kept so that a second use is told from an unknown token.
+    pub used: bool,
+}
+
+/// The last command of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRecord {
+    /// Its number.
+    pub sequence: u64,
+    /// What was answered.
+    pub reply: Reply,
+    /// Log index, by which the oldest clients are forgotten.
+    pub index: u64,
+}
+
+/// End of the audit chain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// Number of the last entry.
+    pub seq: u64,
+    /// Its hash; empty before the first.
+    pub hash: String,
+}
+
+impl Fleet {
+    /// Returns the next numbered id.
+    pub(super) fn take_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Returns the live nodes that `service` is placed on, by region.
+    pub fn placement(&self, service: &Service) -> BTreeMap<RegionId, Vec<NodeId>> {
+        let mut placed: BTreeMap<RegionId, Vec<NodeId>> = BTreeMap::new();
+        for (id, node) in &self.nodes {
+            if !node.removed && service.nodes.matches(&node.labels) {
+                placed.entry(node.region.clone()).or_default().push(id.clone());
+            }
+        }
+        placed
+    }
+
+    /// Returns the regions of `service` that must serve (DESIGN rule 1).
+    pub fn at_least(&self, service: &Service) -> u32 {
+        let regions = u32::try_from(self.placement(service).len()).unwrap_or(u32::MAX);
+        service.serving.at_least.unwrap_or_else(|| regions.saturating_sub(1).max(1))
+    }
+
+    /// Returns the services placed on `node`.
+    pub fn services_on(&self, node: &NodeId) -> Vec<&ServiceRecord> {
+        let Some(node) = self.nodes.get(node).filter(|node| !node.removed) else {
+            return Vec::new();
+        };
+        self.services
+            .values()
+            .filter(|service| service.manifest.nodes.matches(&node.labels))
+            .collect()
+    }
+
+    /// Returns the run specification of a release under the service's present driver.
+    pub fn run_spec(&self, service: &ServiceId, version: &Version) -> Option<RunSpec> {
+        let driver = self.services.get(service)?.manifest.driver.clone();
+        let release = self.releases.get(service)?.get(version)?.manifest.clone();
+        Some(RunSpec { release, driver })
+    }
+
+    /// Returns the upgrade of `service` that has not ended.
+    pub fn active_upgrade(&self, service: &ServiceId) -> Option<(UpgradeId, &Upgrade)> {
+        self.upgrades
+            .iter()
+            .rev()
+            .find(|(_, upgrade)| upgrade.plan.service == *service && !upgrade.phase.is_final())
+            .map(|(id, upgrade)| (*id, upgrade))
+    }
+
+    /// Returns the newest upgrade of `service`.
+    pub fn newest_upgrade(&self, service: &ServiceId) -> Option<UpgradeId> {
+        self.upgrades
+            .iter()
+            .rev()
+            .find(|(_, upgrade)| upgrade.plan.service == *service)
+            .map(|(id, _)| *id)
+    }
+
+    /// Returns what runs on `node` by the controllers' own record.
+    pub fn recorded(&self, node: &NodeId, service: &ServiceId) -> Option<Digest> {
+        self.nodes.get(node)?.installed.get(service).map(RunSpec::digest)
+    }
+}
