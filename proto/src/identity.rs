@@ -245,12 +245,13 @@ impl Identity {
         }
         let identity: Self = only_uri(&certificate)?.parse()?;
         let role = role_of(&certificate, &identity)?;
-        let not_after = certificate.validity().not_after.timestamp();
+        let wall = |seconds| WallTime(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000));
         Ok(Verified {
             identity,
             role,
             serial: hex(certificate.raw_serial()),
-            not_after: WallTime(u64::try_from(not_after).unwrap_or(0).saturating_mul(1000)),
+            not_before: wall(certificate.validity().not_before.timestamp()),
+            not_after: wall(certificate.validity().not_after.timestamp()),
             fingerprint: Digest::of(der),
         })
     }
@@ -361,10 +362,22 @@ pub struct Verified {
     pub role: Option<Role>,
     /// Serial number in lower-case hexadecimal digits.
     pub serial: String,
+    /// The moment from which it is valid.
+    pub not_before: WallTime,
     /// The moment from which it is worth nothing.
     pub not_after: WallTime,
     /// Digest of the certificate.
     pub fingerprint: Digest,
+}
+
+impl Verified {
+    /// Returns when to renew: after two thirds of its life, a twentieth sooner or later by
+    /// `random`, so that a fleet enrolled in one hour does not come back in one hour.
+    pub fn renew_at(&self, random: u32) -> WallTime {
+        let life = self.not_after.0.saturating_sub(self.not_before.0);
+        let jitter = life / 10 * u64::from(random % 1024) / 1024;
+        WallTime(self.not_before.0 + life / 3 * 2 - life / 20 + jitter)
+    }
 }
 
 /// Returns the DNS name that a controller's certificate carries and its clients verify.
@@ -457,6 +470,23 @@ mod tests {
         }
         assert!("Admin".parse::<Role>().is_err());
         assert!("".parse::<Role>().is_err());
+    }
+
+    #[test]
+    fn renewal_falls_around_two_thirds_of_life() {
+        let verified = |not_after| Verified {
+            identity: "spiffe://f/user/a".parse().unwrap(),
+            role: Some(Role::Admin),
+            serial: String::new(),
+            not_before: WallTime(600),
+            not_after: WallTime(not_after),
+            fingerprint: Digest::of(b""),
+        };
+        let day = verified(60_600);
+        assert_eq!(day.renew_at(0), WallTime(600 + 37_000));
+        assert_eq!(day.renew_at(512), WallTime(600 + 40_000));
+        assert!((0..5000).all(|random| day.renew_at(random * 7919).0 < 600 + 43_000));
+        assert_eq!(verified(0).renew_at(9), WallTime(600), "one that never lived is due at once");
     }
 
     #[test]
