@@ -1,1 +1,6 @@
-//! The agent.
+//! The hands of a Trireme fleet on every host: it checks services, performs actions step by
+//! step, and keeps a journal so that a crash neither repeats nor forgets one.
+//!
+//! Deciding is pure ([`plan`]); everything else does what it is told.
+
+pub mod plan;
