@@ -4,6 +4,7 @@
 //! to propose next. Both are pure. Everything else is a thin shell around them.
 
 pub mod accept;
+pub mod dns;
 pub mod pki;
 pub mod plan;
 pub mod presence;
