@@ -70,7 +70,8 @@ fn lazy(
     // ask for its own. The origin tells the server what the connection really is.
     let uri: Uri = format!("http://{address}").parse().map_err(|_| refused())?;
     let origin: Uri = format!("https://{address}").parse().map_err(|_| refused())?;
-    if uri.port_u16().is_none() || uri.path() != "/" || address.contains('@') {
+    let complete = uri.host().is_some_and(|host| !host.is_empty()) && uri.port_u16().is_some();
+    if !complete || uri.path() != "/" || address.contains('@') {
         return Err(refused());
     }
     let address: Arc<str> = address.into();
@@ -91,4 +92,44 @@ async fn connect(address: &str, config: Arc<ClientConfig>) -> io::Result<TlsStre
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
     TlsConnector::from(config).connect(placeholder_name(), tcp).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tonic::codegen::http;
+
+    use super::*;
+
+    fn join(address: &str, options: &ChannelOptions) -> Result<Channel, TlsError> {
+        joining_channel(address, Digest::of(b"root"), options)
+    }
+
+    #[tokio::test]
+    async fn refuses_what_is_not_host_and_port() {
+        let options = ChannelOptions::default();
+        for bad in ["", "host", "host:", "host:x", "a:1/b", "u@a:1", "http://a:1", "a b:1", ":1"] {
+            let refusal = join(bad, &options);
+            assert!(matches!(refusal, Err(TlsError::Address(_))), "{bad:?} passed");
+        }
+        for good in ["127.0.0.1:1", "[::1]:1", "c1.example:7443"] {
+            assert!(join(good, &options).is_ok(), "{good:?} was refused");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_given_up() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let connect_timeout = Duration::from_millis(100);
+        let options = ChannelOptions { connect_timeout, ..ChannelOptions::default() };
+        let mut channel = join(&address, &options).unwrap();
+        let request = http::Request::new(tonic::body::Body::empty());
+        let asked = async {
+            tower::ServiceExt::ready(&mut channel).await?;
+            tower::Service::call(&mut channel, request).await
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(20), asked).await;
+        assert!(answer.expect("it is given up long before").is_err());
+    }
 }

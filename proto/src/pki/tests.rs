@@ -252,3 +252,33 @@ fn a_certificate_with_more_or_less_than_one_identity_is_refused() {
     assert!(matches!(sign(&[node], &["admin"]), Err(IdentityError::Roles { roles: 1, .. })));
     assert_eq!(Identity::from_certificate(root.certificate()), Err(IdentityError::Authority));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_to_a_request_gets_another_key_signed(
+        damage in proptest::collection::vec((0..400_usize, 1..=255_u8), 1..4), cut in 0..40_usize,
+    ) {
+        let key = SecretKey::generate().unwrap();
+        let mut request = key.request().unwrap();
+        for (at, flip) in damage {
+            let at = at % request.len();
+            request[at] ^= flip;
+        }
+        request.truncate(request.len() - cut.saturating_sub(30));
+        if let Ok(signed) = public_key(&request) {
+            assert_eq!(signed.der_bytes(), key.pair().unwrap().public_key_raw());
+        }
+    }
+
+    #[test]
+    fn no_damage_to_a_certificate_makes_its_reader_panic(
+        damage in proptest::collection::vec((0..900_usize, 1..=255_u8), 1..4),
+    ) {
+        let mut leaf = agent(root().issuer(), &request(), NOW).chain[0].to_vec();
+        for (at, flip) in damage {
+            let at = at % leaf.len();
+            leaf[at] ^= flip;
+        }
+        let _whatever = Identity::from_certificate(&leaf).is_ok();
+    }
+}
