@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
@@ -27,9 +28,25 @@ use super::*;
 /// Longest time a test waits for what must happen anyway.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A service that says who calls; `Wait` says nothing, for ever.
+/// A service that says who calls; `Wait` says nothing, for ever, but is counted while it does.
 #[derive(Clone)]
-struct Who;
+struct Who(watch::Sender<usize>);
+
+/// Counts one waiting request until it is dropped.
+struct Waiting(watch::Sender<usize>);
+
+impl Waiting {
+    fn begin(count: watch::Sender<usize>) -> Self {
+        count.send_modify(|waiting| *waiting += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
+}
 
 impl NamedService for Who {
     const NAME: &'static str = "test.Who";
@@ -48,8 +65,10 @@ impl Service<http::Request<Body>> for Who {
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
         let waits = request.uri().path().ends_with("/Wait");
+        let count = waits.then(|| self.0.clone());
         Box::pin(async move {
             let mut grpc = tonic::server::Grpc::new(ProstCodec::<String, ()>::default());
+            let waiting = count.map(Waiting::begin);
             let answer = tower::service_fn(move |request: Request<()>| async move {
                 if waits {
                     std::future::pending::<()>().await;
@@ -58,7 +77,9 @@ impl Service<http::Request<Body>> for Who {
                 assert_eq!(caller_addr(request.extensions())?, peer.addr);
                 Ok::<_, Status>(Response::new(format!("{} {}", peer.identity, peer.serial)))
             });
-            Ok(grpc.unary(answer, request).await)
+            let answer = grpc.unary(answer, request).await;
+            drop(waiting);
+            Ok(answer)
         })
     }
 }
@@ -76,6 +97,11 @@ async fn call(channel: Channel, method: &'static str) -> Result<String, Status> 
 
 async fn ask(channel: Channel) -> Result<String, Status> {
     call(channel, "/test.Who/Ask").await
+}
+
+/// A client that sends no pings: what a test sees happen, happened without their help.
+fn quiet() -> ChannelOptions {
+    ChannelOptions { keepalive_interval: Duration::from_hours(1), ..ChannelOptions::default() }
 }
 
 struct Fleet {
@@ -143,6 +169,7 @@ struct Served {
     addr: SocketAddr,
     watch: Watch,
     connections: Connections,
+    waiting: watch::Sender<usize>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -160,12 +187,13 @@ impl Served {
         let watch = acceptor.watch();
         let mut tasks = JoinSet::new();
         tasks.spawn(acceptor.run(shutdown.clone()));
-        let stopped = shutdown.clone().cancelled_owned();
+        let (stopped, waiting) = (shutdown.clone().cancelled_owned(), watch::Sender::new(0));
+        let who = Who(waiting.clone());
         tasks.spawn(async move {
-            let server = Server::builder().add_service(Who);
+            let server = Server::builder().add_service(who);
             server.serve_with_incoming_shutdown(incoming, stopped).await.unwrap();
         });
-        Self { addr, watch, connections, shutdown, tasks }
+        Self { addr, watch, connections, waiting, shutdown, tasks }
     }
 
     async fn mutual(credentials: &Credentials) -> Self {
@@ -174,7 +202,7 @@ impl Served {
 
     fn channel(&self, credentials: &Credentials) -> Channel {
         let server = tls::Server::Controller("c1".parse().unwrap());
-        channel(&self.addr.to_string(), &server, credentials, &ChannelOptions::default()).unwrap()
+        channel(&self.addr.to_string(), &server, credentials, &quiet()).unwrap()
     }
 
     /// Opens a bare connection from another loopback address, which is another source.
@@ -292,7 +320,9 @@ async fn a_connection_that_bypassed_the_loop_has_no_identity() {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     let mut tasks = JoinSet::new();
-    tasks.spawn(Server::builder().add_service(Who).serve_with_incoming(incoming));
+    tasks.spawn(
+        Server::builder().add_service(Who(watch::Sender::new(0))).serve_with_incoming(incoming),
+    );
     let plain = tonic::transport::Endpoint::from_shared(address).unwrap().connect_lazy();
     assert_eq!(ask(plain).await.unwrap_err().code(), Code::Unauthenticated);
     tasks.shutdown().await;
@@ -367,9 +397,11 @@ async fn a_cut_ends_open_requests_of_the_condemned_and_of_nobody_else() {
 
     let mut open = JoinSet::new();
     open.spawn(call(channels.0.clone(), "/test.Who/Wait"));
-    tokio::task::yield_now().await;
+    let mut waiting = served.waiting.subscribe();
+    timeout(PATIENCE, waiting.wait_for(|waiting| *waiting == 1)).await.unwrap().unwrap();
     let denied = condemned.identity();
     assert_eq!(served.connections.cut(|peer| peer.identity == denied), 1);
+    timeout(PATIENCE, waiting.wait_for(|waiting| *waiting == 0)).await.unwrap().unwrap();
     assert!(open.join_next().await.unwrap().unwrap().is_err());
 
     ask(channels.1.clone()).await.unwrap();
