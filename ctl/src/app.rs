@@ -1,0 +1,176 @@
+//! One run of `trictl`: parse, dispatch, print how it ended, return the exit code.
+//!
+//! Ctrl-C is heard here, whatever a command waits for: it ends the waiting, never the work that a
+//! controller has taken on, and says how to come back.
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use trireme_proto::problem::{Code, Problem};
+
+use crate::cli::{Cli, Global, quoted};
+use crate::client::Client;
+use crate::context::Context;
+use crate::error::{Ending, EndingCode, Failure, Outcome, failed};
+use crate::output::Out;
+
+/// What every command is given.
+#[derive(Debug)]
+pub struct App {
+    /// Options that every command takes.
+    pub global: Global,
+    /// The only door to stdout and stderr.
+    pub out: Out,
+    /// Connection flags to repeat in commands that are printed for copying.
+    repeat: Vec<String>,
+    /// What to say when Ctrl-C ends the waiting.
+    on_interrupt: Mutex<Ending>,
+}
+
+impl App {
+    /// Makes what commands need from options and an output.
+    pub fn new(global: Global, out: Out, repeat: Vec<String>) -> Self {
+        let unknown = Ending::new(EndingCode::Interrupted, "interrupted")
+            .hint("what was asked for may have been done all the same: look before repeating it");
+        Self { global, out, repeat, on_interrupt: Mutex::new(unknown) }
+    }
+
+    /// Returns where the fleet is and who we are.
+    pub fn context(&self) -> Result<Context, Failure> {
+        Ok(Context::resolve(&self.global).map_err(Problem::from)?)
+    }
+
+    /// Returns a client of the fleet's controllers.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.context()?, self.global.timeout)
+    }
+
+    /// Returns a command of ours that can be copied and run as it is.
+    pub fn command(&self, words: &[&str]) -> String {
+        let own = std::iter::once("trictl").chain(words.iter().copied());
+        let all = own.chain(self.repeat.iter().map(String::as_str));
+        all.map(quoted).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Sets what is said when Ctrl-C ends the waiting from now on.
+    pub fn on_interrupt(&self, ending: Ending) {
+        *self.on_interrupt.lock().unwrap_or_else(PoisonError::into_inner) = ending;
+    }
+
+    fn interrupted(&self) -> Outcome {
+        self.on_interrupt.lock().unwrap_or_else(PoisonError::into_inner).clone().into()
+    }
+}
+
+/// Runs `trictl` with these arguments, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let out = Out::process(wants_json(&args));
+    let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        let given = given(&matches);
+        Ok((cli, given))
+    });
+    match parsed {
+        Ok((cli, given)) => {
+            let given: Vec<&str> = given.iter().map(String::as_str).collect();
+            let repeat = cli.global.repeat(&given);
+            ExitCode::from(finish(&App::new(cli.global, out, repeat), cli.command))
+        }
+        Err(error) => ExitCode::from(unparsed(&out, &error)),
+    }
+}
+
+fn finish(app: &App, command: crate::commands::Command) -> u8 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(until_interrupted(app, command));
+            // A prompt may still be reading the terminal, which nothing can call back.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(failed("cannot start the runtime", &error).into()),
+    };
+    match &result {
+        Ok(outcome) => {
+            if let Outcome::Ended(ending) = outcome {
+                app.out.ending(ending);
+            }
+            outcome.exit_code()
+        }
+        Err(failure) => {
+            if let Failure::Problem(problem) = failure {
+                app.out.problem(problem);
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+async fn until_interrupted(
+    app: &App,
+    command: crate::commands::Command,
+) -> Result<Outcome, Failure> {
+    tokio::select! {
+        result = Box::pin(crate::commands::run(app, command)) => result,
+        Ok(()) = tokio::signal::ctrl_c() => Ok(app.interrupted()),
+    }
+}
+
+/// Returns whether `--json` is asked for, also where the rest cannot be parsed.
+fn wants_json(args: &[OsString]) -> bool {
+    args.iter().take_while(|arg| *arg != OsStr::new("--")).any(|arg| arg == OsStr::new("--json"))
+}
+
+/// Returns the connection options that were given as flags, at whichever level of the tree.
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut level = Some(matches);
+    while let Some(matches) = level {
+        for id in Global::REPEATED {
+            let known = matches.try_contains_id(id).unwrap_or(false);
+            if known && matches.value_source(id) == Some(ValueSource::CommandLine) {
+                found.push(id.to_owned());
+            }
+        }
+        level = matches.subcommand().map(|(_, inner)| inner);
+    }
+    found
+}
+
+/// Prints help where it was asked for, and a usage problem otherwise.
+fn unparsed(out: &Out, error: &clap::Error) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return match out.help(&error.render()) {
+            Ok(()) => 0,
+            Err(failure) => failure.exit_code(),
+        };
+    }
+    if out.is_json() {
+        out.problem(&usage_problem(error));
+    } else {
+        out.usage(&error.render());
+    }
+    Code::Usage.exit_code()
+}
+
+/// Returns a clap error as a problem: its first paragraph, and where to read more.
+fn usage_problem(error: &clap::Error) -> Problem {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("the command line is not complete");
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
+        _ => first.trim_start_matches("error: "),
+    };
+    let mut problem = Problem::new(Code::Usage, message);
+    for line in lines.filter(|line| line.starts_with("tip: ")) {
+        problem = problem.because(line.trim_start_matches("tip: "));
+    }
+    problem.hint("run the same command with --help")
+}

@@ -1,0 +1,229 @@
+//! A client of the fleet's controllers: any of them will do, and a change is applied once.
+//!
+//! The controllers are tried in order, starting with the one that answered last. One that cannot
+//! be reached makes room for the next; one that answers "not now" is asked again after a pause.
+//! Every attempt carries the same origin, by which the fleet knows a request it has already
+//! applied. All of it ends at the deadline that the operator set.
+
+mod rpc;
+mod status;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+use trireme_proto::channel::{ChannelOptions, channel};
+use trireme_proto::identity::{FleetName, Verified};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::time::Span;
+use trireme_proto::tls::Server;
+use trireme_proto::wire::Origin;
+use trireme_proto::wire::operator_client::OperatorClient;
+
+pub use self::rpc::Reply;
+pub use self::watch::{Event, Watch};
+
+use self::status::Verdict;
+use crate::context::Context;
+use crate::error::{Failure, failed};
+
+/// Longest wait for one controller's answer, so that one that hangs does not use up the deadline.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// First pause between rounds; doubled each time.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between rounds: an election takes about a second.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Rounds in a row in which no controller can be reached before we give up: enough to ride out
+/// a restart of one, not so many that a wrong address costs the whole deadline.
+const UNREACHABLE_ROUNDS_MAX: u32 = 4;
+/// Largest document taken: a list of 10,000 nodes is some 10 MiB.
+const DOCUMENT_LEN_MAX: usize = 64 * 1024 * 1024;
+
+type Stub = OperatorClient<Channel>;
+
+/// Talks to whichever controller answers.
+pub struct Client {
+    endpoints: Vec<Endpoint>,
+    /// Position of the controller that answered last.
+    current: AtomicUsize,
+    timeout: Duration,
+    own: Verified,
+    id: String,
+    sequence: AtomicU64,
+}
+
+struct Endpoint {
+    address: String,
+    stub: Stub,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How long it makes sense to knock at closed doors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// A few rounds: the operator waits for an answer.
+    Rounds,
+    /// Until the deadline: what we watched was there a moment ago.
+    Deadline,
+}
+
+impl Client {
+    /// Makes a client; nothing is connected before the first request.
+    pub fn new(context: &Context, timeout: Span) -> Result<Self, Failure> {
+        let credentials = context.credentials().map_err(Problem::from)?;
+        let options = ChannelOptions::default();
+        let endpoint = |address: &String| {
+            let channel = channel(address, &Server::AnyController, &credentials, &options);
+            let stub =
+                Stub::new(channel.map_err(|error| {
+                    failed(format!("controller {address} cannot be used"), &error)
+                })?);
+            let stub = stub.max_decoding_message_size(DOCUMENT_LEN_MAX);
+            Ok(Endpoint { address: address.clone(), stub })
+        };
+        let endpoints: Result<Vec<_>, Problem> = context.controllers.iter().map(endpoint).collect();
+        Ok(Self {
+            endpoints: endpoints?,
+            current: AtomicUsize::new(0),
+            timeout: timeout.to_duration(),
+            own: credentials.verified(),
+            id: random_id()?,
+            sequence: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns the fleet that our certificate is of.
+    pub fn fleet(&self) -> &FleetName {
+        self.own.identity.fleet()
+    }
+
+    /// Returns who we are, as the fleet's certificate says.
+    pub fn own(&self) -> &Verified {
+        &self.own
+    }
+
+    /// Returns the origin of a new change; attempts to make it all carry this one.
+    pub fn origin(&self) -> Origin {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let request_id = format!("{}-{sequence}", self.id);
+        Origin { request_id, client: self.id.clone(), sequence }
+    }
+
+    /// Asks until a controller answers for good; returns the answer and who gave it.
+    async fn ask<R>(
+        &self,
+        patience: Patience,
+        call: impl AsyncFn(Stub) -> Result<Response<R>, Status>,
+    ) -> Result<(R, usize), Problem> {
+        let end = Instant::now() + self.timeout;
+        let mut pause = PAUSE_FIRST;
+        let mut rounds = 0;
+        loop {
+            let round = self.round(end, &call).await?;
+            let round = match round {
+                Round::Answered(answer, position) => return Ok((answer, position)),
+                Round::NotNow(problem) => {
+                    rounds = 0;
+                    problem
+                }
+                Round::Unreachable(problem) => {
+                    rounds += 1;
+                    problem
+                }
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            let hopeless = patience == Patience::Rounds && rounds >= UNREACHABLE_ROUNDS_MAX;
+            if left.is_zero() || hopeless {
+                return Err(round);
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Asks each controller once; `Err` is an answer that asking again would not change.
+    async fn round<R>(
+        &self,
+        end: Instant,
+        call: &impl AsyncFn(Stub) -> Result<Response<R>, Status>,
+    ) -> Result<Round<R>, Problem> {
+        let first = self.current.load(Ordering::Relaxed);
+        let mut silent = BTreeMap::new();
+        let mut not_now: Option<Problem> = None;
+        for offset in 0..self.endpoints.len() {
+            let position = (first + offset) % self.endpoints.len();
+            let endpoint = &self.endpoints[position];
+            let left = end.saturating_duration_since(Instant::now()).min(ATTEMPT_MAX);
+            if left.is_zero() {
+                silent
+                    .entry(position)
+                    .or_insert_with(|| "not asked before the deadline".to_owned());
+                continue;
+            }
+            match tokio::time::timeout(left, call(endpoint.stub.clone())).await {
+                Ok(Ok(response)) => {
+                    self.current.store(position, Ordering::Relaxed);
+                    return Ok(Round::Answered(response.into_inner(), position));
+                }
+                Ok(Err(status)) => match status::judge(&status) {
+                    Verdict::Final(problem) => {
+                        self.current.store(position, Ordering::Relaxed);
+                        return Err(problem);
+                    }
+                    Verdict::NotNow(problem) => not_now = not_now.or(Some(problem)),
+                    Verdict::Unreachable(why) => {
+                        silent.insert(position, why);
+                    }
+                },
+                Err(_) => {
+                    let why = format!("no answer within {:.1} s", left.as_secs_f64());
+                    silent.insert(position, why);
+                }
+            }
+        }
+        Ok(match not_now {
+            Some(problem) => Round::NotNow(self.with_silent(problem, &silent)),
+            None => Round::Unreachable(self.unreachable(&silent)),
+        })
+    }
+
+    fn unreachable(&self, silent: &BTreeMap<usize, String>) -> Problem {
+        let message = match self.endpoints.len() {
+            1 => "the controller cannot be reached".to_owned(),
+            n => format!("none of {n} controllers can be reached"),
+        };
+        let problem = self.with_silent(Problem::new(Code::Unreachable, message), silent);
+        let problem = Problem { retryable: true, ..problem };
+        problem.hint("services keep running without controllers; check that they run and are open")
+    }
+
+    fn with_silent(&self, problem: Problem, silent: &BTreeMap<usize, String>) -> Problem {
+        silent.iter().fold(problem, |problem, (&position, why)| {
+            problem.because(format!("{}: {why}", self.endpoints[position].address))
+        })
+    }
+}
+
+enum Round<R> {
+    Answered(R, usize),
+    NotNow(Problem),
+    Unreachable(Problem),
+}
+
+/// Returns an id that no other run has, so that sequences need not be kept on disk.
+fn random_id() -> Result<String, Problem> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| failed("the system's random source failed", &error))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}

@@ -1,0 +1,117 @@
+//! One method per RPC that answers with one document.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::time::Span;
+use trireme_proto::view::{
+    Applied, AuditEntry, ControllersView, GrantView, List, NodeView, PlanView, TokenView,
+    UpgradeView, WhyView,
+};
+use trireme_proto::wire::{self, Consistency, Document};
+
+use super::{Client, Patience, Stub};
+use crate::error::{Failure, caused};
+
+/// A document: as a value, and as the JSON it came as, with fields that we may not know yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply<T> {
+    /// What it says.
+    pub value: T,
+    /// What is printed with `--json`.
+    pub json: Value,
+    /// Applied index that it shows.
+    pub index: u64,
+    /// Time since the answering controller last heard from a leader.
+    pub age: Span,
+    /// Controller that answered.
+    pub controller: String,
+    /// Whether it may be older than what the fleet has agreed on.
+    pub stale: bool,
+}
+
+impl<T: DeserializeOwned> Reply<T> {
+    /// Reads a document.
+    pub(super) fn read(document: &Document) -> Result<Self, Problem> {
+        let unreadable = |error: serde_json::Error| {
+            let from = &document.controller;
+            let message = format!("controller {from} answered with a document of another shape");
+            caused(Problem::new(Code::Failed, message), &error).hint(
+                "it may be of another version: compare `trictl version` with the controller's",
+            )
+        };
+        let json: Value = serde_json::from_slice(&document.json).map_err(unreadable)?;
+        Ok(Self {
+            value: serde_json::from_value(json.clone()).map_err(unreadable)?,
+            json,
+            index: document.index,
+            age: Span(document.age_ms),
+            controller: document.controller.clone(),
+            stale: document.consistency() == Consistency::Stale,
+        })
+    }
+}
+
+macro_rules! rpcs {
+    ($($(#[$doc:meta])* $name:ident($request:ident) -> $view:ty;)*) => {
+        impl Client {$(
+            $(#[$doc])*
+            pub async fn $name(&self, request: wire::$request) -> Result<Reply<$view>, Failure> {
+                self.document(async |mut stub| stub.$name(request.clone()).await).await
+            }
+        )*}
+    };
+}
+
+rpcs! {
+    /// Declares objects.
+    apply(ApplyRequest) -> Applied;
+    /// Plans an upgrade and changes nothing.
+    plan_upgrade(PlanUpgradeRequest) -> PlanView;
+    /// Starts an upgrade as planned.
+    start_upgrade(StartUpgradeRequest) -> UpgradeView;
+    /// Stops an upgrade from going on.
+    pause_upgrade(UpgradeRequest) -> UpgradeView;
+    /// Lets a paused upgrade go on.
+    resume_upgrade(UpgradeRequest) -> UpgradeView;
+    /// Ends an upgrade where it is.
+    abort_upgrade(UpgradeRequest) -> UpgradeView;
+    /// Takes an upgrade back.
+    rollback_upgrade(UpgradeRequest) -> UpgradeView;
+    /// Asks why an object is as it is.
+    why(WhyRequest) -> WhyView;
+    /// Releases a grant by hand.
+    release_grant(ReleaseGrantRequest) -> GrantView;
+    /// Removes a node for ever.
+    remove_node(RemoveNodeRequest) -> NodeView;
+    /// Makes a token that lets one node in.
+    create_token(CreateTokenRequest) -> TokenView;
+    /// Lists the controllers.
+    controllers(ControllersRequest) -> ControllersView;
+    /// Hands the lead to another controller.
+    transfer_leader(TransferLeaderRequest) -> ControllersView;
+    /// Lists part of the audit log.
+    list_audit(ListAuditRequest) -> List<AuditEntry>;
+}
+
+impl Client {
+    /// Reads objects; which view it is depends on the kind asked for.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        request: wire::GetRequest,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |mut stub| stub.get(request.clone()).await).await
+    }
+
+    async fn document<T: DeserializeOwned>(
+        &self,
+        call: impl AsyncFn(Stub) -> Result<tonic::Response<Document>, tonic::Status>,
+    ) -> Result<Reply<T>, Failure> {
+        let (document, position) = self.ask(Patience::Rounds, call).await?;
+        let mut reply = Reply::read(&document)?;
+        if reply.controller.is_empty() {
+            reply.controller.clone_from(&self.endpoints[position].address);
+        }
+        Ok(reply)
+    }
+}

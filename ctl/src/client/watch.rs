@@ -1,0 +1,112 @@
+//! Watching an upgrade to its end, over whichever controller lives.
+//!
+//! ```text
+//! connect ──▶ views ──▶ final phase: end
+//!    ▲          │ stream breaks, or a controller leaves
+//!    └── Lost ──┘          (views that repeat the last one are left out)
+//! ```
+
+use tonic::Streaming;
+use trireme_proto::problem::Problem;
+use trireme_proto::view::UpgradeView;
+use trireme_proto::wire::{Document, WatchUpgradeRequest};
+
+use super::status::{Verdict, judge};
+use super::{Client, PAUSE_FIRST, PAUSE_MAX, Patience, Reply};
+use crate::error::Failure;
+
+/// Streams in a row that end without a new view before it counts as a failure: each was opened
+/// by a controller that answered, so this is not about being unreachable.
+const EMPTY_STREAMS_MAX: u32 = 20;
+
+/// What watching brings.
+#[derive(Debug)]
+pub enum Event {
+    /// The upgrade, at first and after each change.
+    View(Box<Reply<UpgradeView>>),
+    /// The controller that told us is gone for this reason; another one is being asked.
+    Lost {
+        /// Address of the controller.
+        address: String,
+        /// Why it is gone.
+        why: String,
+    },
+}
+
+/// An upgrade under watch.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    client: &'a Client,
+    upgrade: String,
+    stream: Option<(Streaming<Document>, usize)>,
+    last: Option<UpgradeView>,
+    empty: u32,
+}
+
+impl Client {
+    /// Watches an upgrade, or the newest one of a service.
+    pub fn watch_upgrade(&self, upgrade: &str) -> Watch<'_> {
+        Watch { client: self, upgrade: upgrade.to_owned(), stream: None, last: None, empty: 0 }
+    }
+}
+
+impl Watch<'_> {
+    /// Returns what happens next; nothing more once the upgrade has ended.
+    pub async fn next(&mut self) -> Result<Option<Event>, Failure> {
+        if self.last.as_ref().is_some_and(|view| view.phase.is_final()) {
+            return Ok(None);
+        }
+        loop {
+            let Some((stream, position)) = &mut self.stream else {
+                self.connect().await?;
+                continue;
+            };
+            let why = match stream.message().await {
+                Ok(Some(document)) => {
+                    let reply: Reply<UpgradeView> = Reply::read(&document)?;
+                    if self.last.as_ref() == Some(&reply.value) {
+                        continue;
+                    }
+                    self.empty = 0;
+                    // A service's name means its newest upgrade; a reconnect must not jump to one
+                    // that was started since.
+                    self.upgrade = reply.value.id.to_string();
+                    self.last = Some(reply.value.clone());
+                    return Ok(Some(Event::View(Box::new(reply))));
+                }
+                Ok(None) => "it ended the stream".to_owned(),
+                Err(status) => match judge(&status) {
+                    Verdict::Final(problem) => return Err(problem.into()),
+                    Verdict::NotNow(problem) => problem.message,
+                    Verdict::Unreachable(why) => why,
+                },
+            };
+            let address = self.client.endpoints[*position].address.clone();
+            let next = (*position + 1) % self.client.endpoints.len();
+            self.stream = None;
+            self.lost(next)?;
+            return Ok(Some(Event::Lost { address, why }));
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Problem> {
+        // Nothing was seen yet: the operator waits for a first answer, as with any request.
+        let patience = if self.last.is_some() { Patience::Deadline } else { Patience::Rounds };
+        // Several that end at once must not make a busy loop.
+        tokio::time::sleep((PAUSE_FIRST * self.empty).min(PAUSE_MAX)).await;
+        let request = WatchUpgradeRequest { upgrade: self.upgrade.clone() };
+        let call = async |mut stub: super::Stub| stub.watch_upgrade(request.clone()).await;
+        self.stream = Some(self.client.ask(patience, call).await?);
+        Ok(())
+    }
+
+    fn lost(&mut self, next: usize) -> Result<(), Problem> {
+        self.client.current.store(next, std::sync::atomic::Ordering::Relaxed);
+        self.empty += 1;
+        if self.empty > EMPTY_STREAMS_MAX {
+            let code = trireme_proto::problem::Code::Unreachable;
+            return Err(Problem::new(code, "controllers end the watch at once, again and again"));
+        }
+        Ok(())
+    }
+}

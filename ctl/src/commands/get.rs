@@ -1,0 +1,174 @@
+//! `trictl get`: lists of objects.
+
+use clap::ValueEnum;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use trireme_proto::view::{List, Manifests};
+use trireme_proto::wire;
+
+use crate::App;
+use crate::client::{Client, Reply};
+use crate::error::{Failure, Outcome};
+use crate::output::table;
+
+/// List objects
+///
+/// Without a kind it lists everything that was declared. With `--json` a list is always
+/// {"items": [...]}, however many there are.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kind of objects
+    #[arg(value_enum)]
+    kind: Option<Kind>,
+
+    /// Name of one object; SERVICE@VERSION for a release
+    name: Option<String>,
+
+    /// How sure the answer must be
+    #[arg(long, value_enum, default_value_t)]
+    consistency: Consistency,
+}
+
+/// Kind of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// Places whose nodes fail together
+    #[value(alias = "regions")]
+    Region,
+    /// What the fleet runs
+    #[value(alias = "services")]
+    Service,
+    /// Versions of services
+    #[value(alias = "releases")]
+    Release,
+    /// Hosts with an agent
+    #[value(alias = "nodes")]
+    Node,
+    /// Upgrades, running and ended
+    #[value(alias = "upgrades")]
+    Upgrade,
+    /// What takes capacity away
+    #[value(alias = "grants")]
+    Grant,
+    /// Tokens that let nodes in
+    #[value(alias = "tokens")]
+    Token,
+}
+
+impl Kind {
+    /// Returns the kind as requests name it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Region => "region",
+            Self::Service => "service",
+            Self::Release => "release",
+            Self::Node => "node",
+            Self::Upgrade => "upgrade",
+            Self::Grant => "grant",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// How sure an answer must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Consistency {
+    /// Whatever the answering controller has, labelled with index and age
+    Stale,
+    /// Through the leader's lease
+    #[default]
+    Lease,
+    /// Confirmed with a majority of controllers
+    Linearizable,
+}
+
+impl From<Consistency> for i32 {
+    fn from(consistency: Consistency) -> Self {
+        match consistency {
+            Consistency::Stale => wire::Consistency::Stale,
+            Consistency::Lease => wire::Consistency::Lease,
+            Consistency::Linearizable => wire::Consistency::Linearizable,
+        }
+        .into()
+    }
+}
+
+/// Lists objects.
+pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
+    let client = app.client()?;
+    let name = args.name.unwrap_or_default();
+    let Some(kind) = args.kind else {
+        let request = request("", name, args.consistency);
+        let reply: Reply<Manifests> = client.get(request).await?;
+        app.out.reply(&reply, table::manifests)?;
+        return Ok(Outcome::Done);
+    };
+    print(app, &client, kind, request(kind.word(), name, args.consistency)).await?;
+    Ok(Outcome::Done)
+}
+
+pub(super) fn request(kind: &str, name: String, consistency: Consistency) -> wire::GetRequest {
+    wire::GetRequest { kind: kind.to_owned(), name, consistency: consistency.into() }
+}
+
+/// Reads a list of one kind and prints it.
+pub(super) async fn print(
+    app: &App,
+    client: &Client,
+    kind: Kind,
+    request: wire::GetRequest,
+) -> Result<(), Failure> {
+    match kind {
+        Kind::Region => list(app, client, request, table::regions).await,
+        Kind::Service => list(app, client, request, table::services).await,
+        Kind::Release => list(app, client, request, table::releases).await,
+        Kind::Node => list(app, client, request, table::nodes).await,
+        Kind::Upgrade => list(app, client, request, table::upgrades).await,
+        Kind::Grant => list(app, client, request, table::grants).await,
+        Kind::Token => list(app, client, request, tokens).await,
+    }
+}
+
+async fn list<T: DeserializeOwned>(
+    app: &App,
+    client: &Client,
+    request: wire::GetRequest,
+    render: impl FnOnce(&[T]) -> String,
+) -> Result<(), Failure> {
+    let reply: Reply<List<T>> = client.get(request).await?;
+    app.out.reply(&reply, |list| render(&list.items))
+}
+
+/// Returns tokens; their text is shown only once, when they are made, so it is not asked for.
+fn tokens(items: &[Value]) -> String {
+    let field = |item: &Value, name: &str| match &item[name] {
+        Value::Null => table::UNKNOWN.to_owned(),
+        value => crate::output::describe::scalar(value),
+    };
+    let expires = |item: &Value| {
+        let at = item["expires_at"].as_u64().map(trireme_proto::time::WallTime);
+        table::known(at)
+    };
+    let row = |item: &Value| {
+        [field(item, "id"), field(item, "node"), field(item, "region"), expires(item)]
+    };
+    let header = ["NAME", "NODE", "REGION", "EXPIRES"];
+    table::table(header, items.iter().map(row).collect(), "no tokens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_listed_without_their_text() {
+        let token = serde_json::json!({
+            "id": "abcdefgh", "node": "aws-1", "region": "aws", "expires_at": 0,
+            "token": "abcdefgh.secret.pin", "join": "trireme-agent join abcdefgh.secret.pin"
+        });
+        insta::assert_snapshot!(tokens(&[token]), @r"
+        NAME      NODE   REGION  EXPIRES
+        abcdefgh  aws-1  aws     1970-01-01T00:00:00.000Z
+        ");
+    }
+}

@@ -1,0 +1,81 @@
+//! The verbs of `trictl`: one file each, with its arguments (whose doc comments are the help) and
+//! one `run` that builds the request, asks, and prints.
+
+mod apply;
+mod audit;
+mod ca;
+mod controller;
+mod describe;
+mod diff;
+mod explain;
+mod get;
+mod grants;
+mod node;
+mod token;
+mod upgrade;
+mod version;
+mod why;
+
+use clap::Subcommand;
+use trireme_proto::problem::{Code, Problem};
+
+use crate::App;
+use crate::error::{Failure, Outcome};
+
+/// What to do; a verb's help is the doc comment of its arguments.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Apply(apply::Args),
+    Diff(diff::Args),
+    Get(get::Args),
+    Describe(describe::Args),
+    Explain(explain::Args),
+    /// Plan, start, watch and steer upgrades
+    #[command(subcommand)]
+    Upgrade(upgrade::Command),
+    Why(why::Args),
+    /// List and release grants: everything that takes capacity away
+    #[command(subcommand)]
+    Grants(grants::Command),
+    /// List and remove nodes
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Let new nodes in
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Show the controllers and move the lead
+    #[command(subcommand)]
+    Controller(controller::Command),
+    /// Read and verify the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Keep the fleet's root: make it, sign controllers, issue certificates for people
+    #[command(subcommand)]
+    Ca(ca::Command),
+    Version(version::Args),
+}
+
+/// Runs a command.
+pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Apply(args) => apply::run(app, args).await,
+        Command::Diff(args) => diff::run(app, args).await,
+        Command::Get(args) => get::run(app, args).await,
+        Command::Describe(args) => describe::run(app, args).await,
+        Command::Explain(args) => explain::run(app, &args),
+        Command::Upgrade(command) => upgrade::run(app, command).await,
+        Command::Why(args) => why::run(app, args).await,
+        Command::Grants(command) => grants::run(app, command).await,
+        Command::Node(command) => node::run(app, command).await,
+        Command::Token(command) => token::run(app, command).await,
+        Command::Controller(command) => controller::run(app, command).await,
+        Command::Audit(command) => audit::run(app, command).await,
+        Command::Ca(command) => ca::run(app, command),
+        Command::Version(args) => version::run(app, &args),
+    }
+}
+
+/// Returns a problem with the command line that clap cannot see.
+fn usage(message: impl Into<String>) -> Problem {
+    Problem::new(Code::Usage, message)
+}

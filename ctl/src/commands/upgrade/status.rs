@@ -1,0 +1,62 @@
+//! `trictl upgrade status`: where an upgrade stands, node by node.
+
+use serde_json::json;
+use trireme_proto::id::UpgradeId;
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::view::UpgradeView;
+
+use super::{Target, all};
+use crate::App;
+use crate::error::{Failure, Outcome};
+use crate::output::{table, upgrade};
+
+/// Show an upgrade, node by node
+///
+/// Without a name it shows every upgrade that runs, or the newest if none does.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Shows upgrades.
+pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
+    let reply = all(&app.client()?).await?;
+    let items = &reply.value.items;
+    let raw = |view: &&UpgradeView| {
+        let position = items.iter().position(|item| item.id == view.id).unwrap_or_default();
+        reply.json["items"][position].clone()
+    };
+    let shown: Vec<&UpgradeView> = match &args.target.upgrade {
+        Some(name) => vec![find(items, name).ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("no upgrade `{name}`, nor one of such a service"))
+                .hint(app.command(&["get", "upgrade"]))
+        })?],
+        None => current(items),
+    };
+    let json = json!({ "items": shown.iter().map(raw).collect::<Vec<_>>() });
+    app.out.value(&json, |_| match shown.as_slice() {
+        [] => table::upgrades(&[]),
+        views => {
+            let texts = views.iter().map(|view| upgrade::status(view, app.out.style()));
+            texts.collect::<Vec<_>>().join("\n\n")
+        }
+    })?;
+    Ok(Outcome::Done)
+}
+
+fn find<'a>(items: &'a [UpgradeView], name: &str) -> Option<&'a UpgradeView> {
+    match name.parse::<UpgradeId>() {
+        Ok(id) => items.iter().find(|view| view.id == id),
+        Err(_) => items.iter().filter(|view| view.service.as_str() == name).max_by_key(|v| v.id),
+    }
+}
+
+fn current(items: &[UpgradeView]) -> Vec<&UpgradeView> {
+    let running: Vec<_> = items.iter().filter(|view| !view.phase.is_final()).collect();
+    if running.is_empty() {
+        items.iter().max_by_key(|view| view.id).into_iter().collect()
+    } else {
+        running
+    }
+}

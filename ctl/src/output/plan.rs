@@ -1,0 +1,99 @@
+//! A plan as it is read before it is started: what changes, in which order, and the proof.
+
+use trireme_proto::time::Span;
+use trireme_proto::view::PlanView;
+
+use super::style::{Color, Style};
+use super::table::{NONE, table};
+use super::upgrade::reason;
+
+/// Returns the plan; `start` is the command that starts it.
+pub fn render(view: &PlanView, start: &str, style: Style) -> String {
+    let plan = &view.plan;
+    let title = format!("upgrade of {} to {}", plan.service, plan.to);
+    let mut parts = vec![format!("{}, plan {}", style.paint(Color::Strong, &title), view.id)];
+    if plan.waves.is_empty() {
+        parts.push(format!("nothing to do: every node runs {}", plan.to));
+        return parts.join("\n\n");
+    }
+    parts.push(diff(view));
+    parts.push(format!("{}\n{}", waves(view), proof(view, style)));
+    parts.push(waits(view));
+    if !view.warnings.is_empty() {
+        let warn = |text: &String| format!("{} {text}", style.paint(Color::Busy, "warning:"));
+        parts.push(view.warnings.iter().map(warn).collect::<Vec<_>>().join("\n"));
+    }
+    if !view.blocked.is_empty() {
+        let label = style.paint(Color::Bad, "blocked now:");
+        let lines = view.blocked.iter().map(|why| format!("{label} {}", reason(why)));
+        parts.push(lines.collect::<Vec<_>>().join("\n"));
+    }
+    parts.push(format!("to start it:\n  {start}"));
+    parts.join("\n\n")
+}
+
+fn diff(view: &PlanView) -> String {
+    let region = |node| {
+        let wave = view.plan.waves.iter().find(|wave| wave.nodes.contains(node));
+        wave.map_or_else(|| NONE.to_owned(), |wave| wave.region.to_string())
+    };
+    let rows = view.from.iter().map(|(node, from)| {
+        let from = from.clone().unwrap_or_else(|| NONE.to_owned());
+        let unchanged = view.unchanged.contains(node);
+        let to = if unchanged { "unchanged".to_owned() } else { view.plan.to.to_string() };
+        [node.to_string(), region(node), from, to]
+    });
+    table(["NODE", "REGION", "FROM", "TO"], rows.collect(), "no node runs the service")
+}
+
+fn waves(view: &PlanView) -> String {
+    let rows = view.plan.waves.iter().enumerate().map(|(number, wave)| {
+        let keeps = view.keeps_serving.get(number).map_or(&[][..], Vec::as_slice);
+        let holds = u32::try_from(keeps.len()).is_ok_and(|keeps| keeps >= view.at_least);
+        [
+            (number + 1).to_string(),
+            wave.region.to_string(),
+            words(&wave.nodes),
+            words(keeps),
+            format!("{} of {}{}", keeps.len(), view.at_least, if holds { "" } else { " TOO FEW" }),
+        ]
+    });
+    let header = ["WAVE", "REGION", "TAKES", "KEEPS-SERVING", "SERVING/NEEDED"];
+    table(header, rows.collect(), "no wave")
+}
+
+fn words<T: ToString>(items: &[T]) -> String {
+    super::table::list(items.iter().map(ToString::to_string))
+}
+
+fn proof(view: &PlanView, style: Style) -> String {
+    let fewest = view.keeps_serving.iter().map(Vec::len).min().unwrap_or(0);
+    let needed = view.at_least;
+    if u32::try_from(fewest).is_ok_and(|fewest| fewest >= needed) {
+        let text = format!("at every wave at least {fewest} regions serve, {needed} must");
+        style.paint(Color::Good, &text)
+    } else {
+        let text = format!("at some wave only {fewest} regions would serve, {needed} must");
+        style.paint(Color::Bad, &text)
+    }
+}
+
+fn waits(view: &PlanView) -> String {
+    let gates = &view.plan.gates;
+    let per_wave = Span(gates.ttl.0 + gates.drain.0 + gates.rise.0 + gates.bake.0);
+    format!(
+        "takes at least {}: {per_wave} a wave (ttl {}, drain {}, checks {}, bake {})\n\
+         goes back by itself on failure, after {} in one step or {} in all",
+        view.required_wait,
+        gates.ttl,
+        gates.drain,
+        gates.rise,
+        gates.bake,
+        gates.step_deadline,
+        gates.fleet_deadline,
+    )
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

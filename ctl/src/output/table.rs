@@ -1,0 +1,234 @@
+//! Tables as kubectl draws them: no borders, the name first, one row a line whatever the width.
+//!
+//! Rows are never wrapped or cut, so that `grep` and `awk` see what a person sees.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use trireme_proto::action::{Observed, ServiceState};
+use trireme_proto::model::Object;
+use trireme_proto::view::{
+    AuditEntry, ControllersView, GrantView, Manifests, NodeService, NodeView, RegionView,
+    ReleaseView, ServiceView, UpgradeView,
+};
+
+use super::upgrade::phase_words;
+
+/// Printed where there is nothing.
+pub const NONE: &str = "<none>";
+/// Printed where nobody knows.
+pub const UNKNOWN: &str = "<unknown>";
+
+/// Returns a table; without rows it is one line that says so.
+pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>, empty: &str) -> String {
+    if rows.is_empty() {
+        return empty.to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).force_no_tty();
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns words joined by commas, or that there are none.
+pub fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { NONE.to_owned() } else { items.join(",") }
+}
+
+/// Returns a value, or that nobody knows it.
+pub fn known<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), |value| value.to_string())
+}
+
+fn yes_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+/// Returns labels as `key=value`.
+pub fn labels(labels: &BTreeMap<String, String>) -> String {
+    list(labels.iter().map(|(key, value)| format!("{key}={value}")))
+}
+
+/// Returns what a service is doing on a node, in a few words.
+pub fn observed(observed: &Observed) -> String {
+    let state = match observed.state {
+        ServiceState::NeverStarted => "never started",
+        ServiceState::NotServing => "not serving",
+        ServiceState::Serving => "serving",
+    };
+    match &observed.version {
+        Some(version) => format!("{version} {state}"),
+        None => state.to_owned(),
+    }
+}
+
+/// Returns all objects by kind and name.
+pub fn manifests(manifests: &Manifests) -> String {
+    let row = |object: &Object| [object.name(), object.kind().to_owned()];
+    let rows = manifests.objects.iter().map(row).collect();
+    let empty = "nothing is declared: see `trictl apply --help`";
+    format!("{}\nrevision {}", table(["NAME", "KIND"], rows, empty), manifests.revision)
+}
+
+/// Returns regions.
+pub fn regions(items: &[RegionView]) -> String {
+    let row = |item: &RegionView| {
+        let serving = |yes| item.serving.iter().filter(move |(_, serves)| **serves == yes);
+        [
+            item.region.name.to_string(),
+            item.region.cloud.clone().unwrap_or_else(|| NONE.to_owned()),
+            item.nodes.len().to_string(),
+            list(serving(true).map(|(name, _)| name)),
+            list(serving(false).map(|(name, _)| name)),
+        ]
+    };
+    let header = ["NAME", "CLOUD", "NODES", "SERVES", "DOES-NOT-SERVE"];
+    table(header, items.iter().map(row).collect(), "no regions")
+}
+
+/// Returns services.
+pub fn services(items: &[ServiceView]) -> String {
+    let row = |item: &ServiceView| {
+        let serving = item.regions.values().filter(|region| region.serving).count();
+        let running = |service: &NodeService| service.observed.version.clone();
+        let nodes = item.regions.values().flat_map(|region| region.nodes.values());
+        let versions: std::collections::BTreeSet<_> = nodes.filter_map(running).collect();
+        [
+            item.service.name.to_string(),
+            format!("{serving}/{}", item.regions.len()),
+            item.at_least.to_string(),
+            list(versions),
+            list(&item.versions),
+            item.upgrade.map_or_else(|| NONE.to_owned(), |id| id.to_string()),
+            item.revision.to_string(),
+        ]
+    };
+    let header =
+        ["NAME", "REGIONS-SERVING", "AT-LEAST", "RUNNING", "RELEASES", "UPGRADE", "REVISION"];
+    table(header, items.iter().map(row).collect(), "no services")
+}
+
+/// Returns releases.
+pub fn releases(items: &[ReleaseView]) -> String {
+    let row = |item: &ReleaseView| {
+        let release = &item.release;
+        [
+            format!("{}@{}", release.service, release.version),
+            release.service.to_string(),
+            release.version.to_string(),
+            yes_no(item.good).to_owned(),
+            release.artifact.sha256.short(),
+        ]
+    };
+    let header = ["NAME", "SERVICE", "VERSION", "GOOD", "SHA256"];
+    table(header, items.iter().map(row).collect(), "no releases")
+}
+
+/// Returns nodes.
+pub fn nodes(items: &[NodeView]) -> String {
+    let row = |item: &NodeView| {
+        let service = |(name, service): (&_, &NodeService)| {
+            let observed = observed(&service.observed);
+            let traffic = if service.in_traffic { "" } else { " (no traffic)" };
+            format!("{name}:{observed}{traffic}")
+        };
+        [
+            item.name.to_string(),
+            item.region.to_string(),
+            item.state.clone(),
+            item.address.clone(),
+            known(item.connected_to.as_ref()),
+            known(item.last_seen),
+            known(item.agent_version.as_ref()),
+            list(item.services.iter().map(service)),
+        ]
+    };
+    let header =
+        ["NAME", "REGION", "STATE", "ADDRESS", "CONTROLLER", "LAST-SEEN", "AGENT", "SERVICES"];
+    table(header, items.iter().map(row).collect(), "no nodes: see `trictl token create --help`")
+}
+
+/// Returns upgrades.
+pub fn upgrades(items: &[UpgradeView]) -> String {
+    let row = |item: &UpgradeView| {
+        let passed = item.waves.iter().filter(|wave| wave.state == "passed").count();
+        [
+            item.id.to_string(),
+            item.service.to_string(),
+            item.to.to_string(),
+            phase_words(item),
+            format!("{passed}/{}", item.waves.len()),
+            item.started_by.clone(),
+            item.started_at.to_string(),
+        ]
+    };
+    let header = ["NAME", "SERVICE", "TO", "PHASE", "WAVES", "BY", "STARTED"];
+    table(header, items.iter().map(row).collect(), "no upgrades")
+}
+
+/// Returns grants of the ledger.
+pub fn grants(items: &[GrantView]) -> String {
+    let row = |item: &GrantView| {
+        [
+            item.id.to_string(),
+            item.holder.clone(),
+            item.state.clone(),
+            list(&item.takes),
+            item.actor.clone(),
+            item.released_by.clone(),
+            item.age.to_string(),
+        ]
+    };
+    let header = ["NAME", "HOLDER", "STATE", "TAKES", "ACTOR", "RELEASED-BY", "AGE"];
+    table(header, items.iter().map(row).collect(), "no grants: nothing takes capacity away")
+}
+
+/// Returns the controllers.
+pub fn controllers(view: &ControllersView) -> String {
+    let rows = view.items.iter().map(|item| {
+        [
+            item.name.to_string(),
+            item.region.to_string(),
+            item.role.clone(),
+            item.address.clone(),
+            known(item.applied),
+            known(item.agents),
+        ]
+    });
+    let header = ["NAME", "REGION", "ROLE", "ADDRESS", "APPLIED", "AGENTS"];
+    let leader = view.leader.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
+    format!(
+        "fleet {}, term {}, leader {leader}\n{}",
+        view.fleet,
+        view.term,
+        table(header, rows.collect(), "no controllers")
+    )
+}
+
+/// Returns entries of the audit log.
+pub fn audit(items: &[AuditEntry]) -> String {
+    let row = |item: &AuditEntry| {
+        [
+            item.seq.to_string(),
+            item.time.to_string(),
+            item.actor.clone(),
+            item.role.clone(),
+            item.action.clone(),
+            item.target.clone(),
+            item.source.clone(),
+            item.result.clone(),
+        ]
+    };
+    let header = ["SEQ", "TIME", "ACTOR", "ROLE", "ACTION", "TARGET", "SOURCE", "RESULT"];
+    table(header, items.iter().map(row).collect(), "no audit entries")
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
