@@ -98,7 +98,18 @@ pub fn certificates_to_pem(chain: &[CertificateDer<'_>]) -> String {
     pem::encode_many_config(&blocks, lf())
 }
 
-/// Reads the certificates of a PEM text, at least one.
+/// Prints a key and its chain as one PEM text: in one file, a crash cannot part a renewed chain
+/// from its key. Both readers take such a text and pick their part.
+pub fn bundle_to_pem(chain: &[CertificateDer<'_>], key: &SecretKey) -> Zeroizing<String> {
+    let (key, certificates) = (key.to_pem(), certificates_to_pem(chain));
+    // Growing in place could leave a copy of the key behind, so room is made first.
+    let mut bundle = Zeroizing::new(String::with_capacity(key.len() + certificates.len()));
+    bundle.push_str(&key);
+    bundle.push_str(&certificates);
+    bundle
+}
+
+/// Reads the certificates of a PEM text, at least one; blocks of other kinds are passed over.
 pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, KeyError> {
     let mut chain = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem) {

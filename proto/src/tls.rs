@@ -140,7 +140,7 @@ impl Credentials {
         })))
     }
 
-    /// Makes credentials of PEM texts.
+    /// Makes credentials of PEM texts; chain and key may be one bundle, given twice.
     pub fn from_pem(roots: &[u8], chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let (roots, chain) = (certificates_from_pem(roots)?, certificates_from_pem(chain)?);
         Self::new(roots, chain, &SecretKey::from_pem(key)?)

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
+use trireme_proto::time::WallTime;
 
 use super::Limits;
 use super::peer::{Caller, Peer};
@@ -68,6 +69,12 @@ impl Connections {
     /// check of each request, so apply the denial first and cut second.
     pub fn cut(&self, condemned: impl Fn(&Peer) -> bool) -> usize {
         self.cut_where(|caller| caller.peer.as_deref().is_some_and(&condemned))
+    }
+
+    /// Closes every connection whose certificate has ended: the handshake looked only once, so
+    /// call this every few seconds.
+    pub fn cut_expired(&self, now: WallTime) -> usize {
+        self.cut(|peer| peer.not_after <= now)
     }
 
     /// Closes every connection, also those without a peer: for the end of a shutdown's grace.

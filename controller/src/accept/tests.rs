@@ -159,8 +159,12 @@ impl Fleet {
     }
 
     fn agent(&self, node: &str) -> Credentials {
+        self.agent_issued(node, now())
+    }
+
+    fn agent_issued(&self, node: &str, at: WallTime) -> Credentials {
         let (region, node) = ("aws".parse().unwrap(), node.parse().unwrap());
-        self.credentials(|issuer, csr| issuer.issue_agent(csr, &region, &node, now()).unwrap())
+        self.credentials(|issuer, csr| issuer.issue_agent(csr, &region, &node, at).unwrap())
     }
 }
 
@@ -408,6 +412,22 @@ async fn a_cut_ends_open_requests_of_the_condemned_and_of_nobody_else() {
     assert_eq!(served.watch.counts().accepted, 2, "the spared one kept its connection");
     let serial = spared.verified().serial;
     assert_eq!(served.connections.cut(|peer| peer.serial != serial), 0);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_certificate() {
+    const HOUR: u64 = 3600 * 1000;
+    let fleet = Fleet::new();
+    let served = Served::mutual(&fleet.controller()).await;
+    let old = fleet.agent_issued("aws-1", WallTime(now().0 - 23 * HOUR));
+    let (old, fresh) = (served.channel(&old), served.channel(&fleet.agent("aws-2")));
+    ask(old.clone()).await.unwrap();
+    ask(fresh.clone()).await.unwrap();
+    assert_eq!(served.connections.cut_expired(now()), 0);
+    assert_eq!(served.connections.cut_expired(WallTime(now().0 + 2 * HOUR)), 1);
+    ask(fresh).await.unwrap();
+    assert_eq!(served.watch.counts().accepted, 2);
     served.stop().await;
 }
 

@@ -290,14 +290,14 @@ fn credentials_are_read_from_pem_and_show_no_key() {
     let fleet = Fleet::new("test");
     let (chain, key) = fleet.leaf(|issuer, request| agent(issuer, request, "aws-1", now()));
     let pem = crate::key::certificates_to_pem;
-    let read = Credentials::from_pem(
-        pem(&fleet.roots()).as_bytes(),
-        pem(&chain).as_bytes(),
-        key.to_pem().as_bytes(),
-    );
-    let read = read.unwrap();
-    assert_eq!(read.chain(), chain);
-    assert_eq!(read.roots(), fleet.roots());
-    let shown = format!("{read:?}");
-    assert!(shown.contains("Agent") && !shown.contains("PRIVATE"), "{shown}");
+    let (roots, parts) = (pem(&fleet.roots()), (pem(&chain), key.to_pem()));
+    let bundle = crate::key::bundle_to_pem(&chain, &key);
+    for (chain_pem, key_pem) in [(&parts.0, &*parts.1), (&*bundle, &*bundle)] {
+        let (roots, chain_pem) = (roots.as_bytes(), chain_pem.as_bytes());
+        let read = Credentials::from_pem(roots, chain_pem, key_pem.as_bytes()).unwrap();
+        assert_eq!(read.chain(), chain);
+        assert_eq!(read.roots(), fleet.roots());
+        let shown = format!("{read:?}");
+        assert!(shown.contains("Agent") && !shown.contains("PRIVATE"), "{shown}");
+    }
 }
