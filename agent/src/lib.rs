@@ -3,4 +3,5 @@
 //!
 //! Deciding is pure ([`plan`]); everything else does what it is told.
 
+pub mod journal;
 pub mod plan;
