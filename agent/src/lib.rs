@@ -3,5 +3,7 @@
 //!
 //! Deciding is pure ([`plan`]); everything else does what it is told.
 
+pub mod host;
+pub mod http;
 pub mod journal;
 pub mod plan;

@@ -1,0 +1,305 @@
+//! The real host: one directory, one supervisor task for each service in it.
+//!
+//! Dropping a [`Machine`] ends the supervisors, never the services; opening it again on the same
+//! directory finds them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::debug;
+use trireme_proto::action::RunSpec;
+use trireme_proto::digest::Digest;
+use trireme_proto::id::{ActionId, ServiceId};
+use trireme_proto::time::Span;
+
+use super::artifact::{self, Fetched};
+use super::layout::ServiceDir;
+use super::process::{Command, Supervisor};
+use super::{
+    Facts, Host, HostError, NodeFacts, Observation, Probed, Quiesced, RunState, Started, Stopped,
+    blocking, procfs, release_name,
+};
+use crate::http::Client;
+
+/// Requests waiting for one supervisor: one action works on a service at a time, and one more may
+/// have run out of time.
+const COMMANDS_MAX: usize = 4;
+/// Time between questions for work in flight: short against any drain, long against a request.
+const IN_FLIGHT_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait for one answer to that question.
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest answer that is looked at: it should be a number.
+const IN_FLIGHT_BYTES_MAX: usize = 64;
+
+/// The machine the agent runs on.
+#[derive(Debug)]
+pub struct Machine {
+    services: PathBuf,
+    node: Arc<RwLock<NodeFacts>>,
+    boot: Arc<str>,
+    client: Arc<Client>,
+    units: Mutex<Units>,
+    changes: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Units {
+    by_service: BTreeMap<ServiceId, Unit>,
+    tasks: JoinSet<()>,
+}
+
+/// How a supervisor is reached.
+#[derive(Debug, Clone)]
+struct Unit {
+    dir: ServiceDir,
+    commands: mpsc::Sender<Command>,
+    seen: watch::Receiver<Observation>,
+}
+
+impl Machine {
+    /// Opens the agent's directory and finds every service that was started from it.
+    ///
+    /// What should run and does not is started; what should not run any more is stopped. Must be
+    /// called inside a runtime, and by one agent at a time.
+    pub async fn open(
+        root: &Path,
+        node: NodeFacts,
+        client: Arc<Client>,
+    ) -> Result<Self, HostError> {
+        let services = root.join("services");
+        fs::create_dir_all(&services).map_err(HostError::io("make", &services))?;
+        // Canonical, because processes are recognised by their directories too.
+        let services = services.canonicalize().map_err(HostError::io("find", &services))?;
+        let boot =
+            procfs::boot_id().map_err(HostError::io("read", "/proc/sys/kernel/random/boot_id"))?;
+        let machine = Self {
+            node: Arc::new(RwLock::new(node)),
+            boot: boot.into(),
+            client,
+            units: Mutex::default(),
+            changes: Arc::new(watch::Sender::new(0)),
+            services,
+        };
+        for service in machine.on_disk()? {
+            machine.supervise(service).await?;
+        }
+        Ok(machine)
+    }
+
+    /// Returns a counter that moves whenever [`Host::observe`] has something new to tell.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Replaces what is known of the node; processes started from now on learn it.
+    pub fn set_node(&self, node: NodeFacts) {
+        *self.node.write().expect("no holder of this lock can panic") = node;
+    }
+
+    fn node(&self) -> NodeFacts {
+        self.node.read().expect("no holder of this lock can panic").clone()
+    }
+
+    fn on_disk(&self) -> Result<Vec<ServiceId>, HostError> {
+        let entries =
+            fs::read_dir(&self.services).map_err(HostError::io("list", &self.services))?;
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    fn units(&self) -> MutexGuard<'_, Units> {
+        self.units.lock().expect("no holder of this lock can panic")
+    }
+
+    fn dir(&self, service: &ServiceId) -> ServiceDir {
+        ServiceDir::new(&self.services, service.clone())
+    }
+
+    /// Returns the service's supervisor, made when it is first needed.
+    async fn supervise(&self, service: ServiceId) -> Result<Unit, HostError> {
+        if let Some(unit) = self.units().by_service.get(&service) {
+            return Ok(unit.clone());
+        }
+        let dir = self.dir(&service);
+        dir.prepare()?;
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let supervisor = Supervisor::open(
+            dir.clone(),
+            Arc::clone(&self.node),
+            Arc::clone(&self.boot),
+            Arc::clone(&self.changes),
+        )
+        .await?;
+        let mut units = self.units();
+        let Units { by_service, tasks } = &mut *units;
+        // Two callers may have come here at once; a service that had no supervisor has no
+        // process either, so the second one's is dropped unused.
+        let unit = by_service.entry(service).or_insert_with(|| {
+            let unit = Unit { dir, commands, seen: supervisor.watch() };
+            tasks.spawn(supervisor.run(inbox));
+            unit
+        });
+        Ok(unit.clone())
+    }
+
+    async fn ask<T>(
+        &self,
+        service: &ServiceId,
+        command: impl FnOnce(oneshot::Sender<Result<T, HostError>>) -> Command,
+    ) -> Result<T, HostError> {
+        let unit = self.supervise(service.clone()).await?;
+        let ending = || HostError::Ending { service: service.clone() };
+        let (reply, answer) = oneshot::channel();
+        unit.commands.send(command(reply)).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
+    }
+
+    async fn in_flight(&self, url: &str) -> Result<String, String> {
+        let asked = async {
+            let mut response = self.client.get(url).await.map_err(|error| error.to_string())?;
+            if !response.is_success() {
+                return Err(format!("status {}", response.status()));
+            }
+            let body = response.read_up_to(IN_FLIGHT_BYTES_MAX).await;
+            let body = body.map_err(|error| error.to_string())?;
+            Ok(String::from_utf8_lossy(&body).trim().to_owned())
+        };
+        match tokio::time::timeout(IN_FLIGHT_TIMEOUT, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {IN_FLIGHT_TIMEOUT:?}")),
+        }
+    }
+}
+
+impl Host for Machine {
+    async fn fetch(&self, spec: &RunSpec) -> Result<Fetched, HostError> {
+        let unit = self.supervise(spec.release.service.clone()).await?;
+        let (dir, added) = (unit.dir.clone(), spec.clone());
+        blocking(move || dir.add(&added)).await?;
+        let to = unit.dir.artifact(&spec.digest());
+        artifact::fetch(&self.client, &spec.release.artifact, &to)
+            .await
+            .map_err(|source| HostError::Fetch { release: release_name(spec), source })
+    }
+
+    async fn staged(&self, spec: &RunSpec) -> Probed {
+        let dir = self.dir(&spec.release.service);
+        let digest = spec.digest();
+        match dir.spec(&digest) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Probed::NotDone,
+            Err(error) => return Probed::Unknown(error.to_string()),
+        }
+        let (path, expected) = (dir.artifact(&digest), spec.release.artifact.sha256);
+        match blocking(move || artifact::digest_of(&path)).await {
+            Ok(found) => Probed::from_bool(found == expected),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Probed::NotDone,
+            Err(error) => Probed::Unknown(format!("the artifact cannot be read: {error}")),
+        }
+    }
+
+    async fn quiesce(
+        &self,
+        service: &ServiceId,
+        in_flight: Option<&str>,
+        timeout: Span,
+    ) -> Quiesced {
+        let until = Instant::now() + timeout.to_duration();
+        let facts = self.facts(service);
+        let url = match in_flight.map(|template| facts.fill(template)).transpose() {
+            Ok(url) => url,
+            Err(error) => {
+                sleep_until(until).await;
+                return Quiesced::TimedOut(Some(error.to_string()));
+            }
+        };
+        let mut last = None;
+        loop {
+            if !self.observe(service).is_running() {
+                return Quiesced::NotRunning;
+            }
+            if let Some(url) = &url {
+                let Ok(answer) = timeout_at(until, self.in_flight(url)).await else { break };
+                debug!(%service, ?answer, "asked for work in flight");
+                match answer {
+                    Ok(number) if number == "0" => return Quiesced::Empty,
+                    Ok(other) | Err(other) => last = Some(other),
+                }
+            }
+            if Instant::now() + IN_FLIGHT_EVERY >= until {
+                sleep_until(until).await;
+                break;
+            }
+            sleep(IN_FLIGHT_EVERY).await;
+        }
+        Quiesced::TimedOut(last)
+    }
+
+    async fn stop(&self, service: &ServiceId) -> Result<Stopped, HostError> {
+        self.ask(service, |reply| Command::Stop { reply }).await
+    }
+
+    fn probe_stop(&self, service: &ServiceId) -> Probed {
+        Probed::from_bool(matches!(
+            self.observe(service).state,
+            RunState::NeverStarted | RunState::Stopped | RunState::Exited { .. }
+        ))
+    }
+
+    async fn point(&self, service: &ServiceId, spec: Option<&RunSpec>) -> Result<(), HostError> {
+        let unit = self.supervise(service.clone()).await?;
+        let running = self.observe(service).spec;
+        let spec = spec.cloned();
+        blocking(move || unit.dir.point(spec.as_ref(), running.as_ref())).await
+    }
+
+    fn probe_point(&self, service: &ServiceId, spec: Option<&Digest>) -> Probed {
+        match self.dir(service).current() {
+            Ok(current) => Probed::from_bool(current.as_ref() == spec),
+            Err(error) => Probed::Unknown(error.to_string()),
+        }
+    }
+
+    fn current(&self, service: &ServiceId) -> Result<Option<RunSpec>, HostError> {
+        let dir = self.dir(service);
+        match dir.current()? {
+            Some(digest) => dir.spec(&digest)?.map(Some).ok_or_else(|| HostError::NotStaged {
+                release: format!("{service} with digest {}", digest.short()),
+            }),
+            None => Ok(None),
+        }
+    }
+
+    async fn start(&self, service: &ServiceId, action: ActionId) -> Result<Started, HostError> {
+        self.ask(service, |reply| Command::Start { action, reply }).await
+    }
+
+    fn probe_start(&self, service: &ServiceId, spec: &Digest, action: ActionId) -> Probed {
+        let seen = self.observe(service);
+        let same = seen.spec.as_ref() == Some(spec) && seen.action == Some(action);
+        Probed::from_bool(
+            same && matches!(
+                seen.state,
+                RunState::Running { .. } | RunState::Backoff { .. } | RunState::Exited { .. }
+            ),
+        )
+    }
+
+    fn observe(&self, service: &ServiceId) -> Observation {
+        match self.units().by_service.get(service) {
+            Some(unit) => unit.seen.borrow().clone(),
+            None => Observation::nothing(),
+        }
+    }
+
+    fn facts(&self, service: &ServiceId) -> Facts {
+        let current = self.current(service).unwrap_or_default();
+        self.dir(service).facts(&self.node(), current.as_ref())
+    }
+}
