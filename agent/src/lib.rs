@@ -3,6 +3,7 @@
 //!
 //! Deciding is pure ([`plan`]); everything else does what it is told.
 
+pub mod check;
 pub mod host;
 pub mod http;
 pub mod journal;
