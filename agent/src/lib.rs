@@ -4,6 +4,8 @@
 //! Deciding is pure ([`plan`]); everything else does what it is told.
 
 pub mod check;
+pub mod clock;
+pub mod config;
 pub mod host;
 pub mod http;
 pub mod journal;

@@ -109,6 +109,8 @@ pub struct Recovered {
     pub boot_id: Option<String>,
     /// What to check.
     pub assignments: Vec<Assignment>,
+    /// Address at which clients reach the node, once a controller has told.
+    pub address: Option<String>,
 }
 
 /// The open journal.
@@ -190,7 +192,7 @@ impl Journal {
 
     fn read(&mut self) -> Result<Recovered, JournalError> {
         let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
-        let mut entries: [Option<Vec<u8>>; 4] = Default::default();
+        let mut entries: [Option<Vec<u8>>; 5] = Default::default();
         let mut read = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_read()?;
             match transaction.open_table(META) {
@@ -209,7 +211,7 @@ impl Journal {
             Ok(())
         };
         read().map_err(|error| failed("read", &self.path, error))?;
-        let [incarnation, boot_id, assignments, snapshot] = entries;
+        let [incarnation, boot_id, assignments, address, snapshot] = entries;
         if let Some(snapshot) = snapshot {
             let snapshot: Snapshot = self.parse("snapshot", &snapshot)?;
             (self.state, self.next) = (snapshot.state, snapshot.next);
@@ -228,6 +230,7 @@ impl Journal {
                 .map(|bytes| self.parse("assignments", &bytes))
                 .transpose()?
                 .unwrap_or_default(),
+            address: address.map(|bytes| self.parse("address", &bytes)).transpose()?,
         })
     }
 
@@ -241,7 +244,9 @@ impl Journal {
         let lazy = records.iter().all(Record::may_be_lost);
         let durability = if lazy { Durability::None } else { Durability::Immediate };
         let mut state = self.state.clone();
-        records.iter().for_each(|record| state.apply(record));
+        for record in records {
+            state.apply(record);
+        }
         let next = self.next + records.len() as u64;
         let fold = next - self.first > RECORDS_MAX;
         let write = || -> Result<(), redb::Error> {
@@ -280,6 +285,11 @@ impl Journal {
         self.set("assignments", &assignments)
     }
 
+    /// Remembers the node's address, so that services can be started with all controllers gone.
+    pub fn set_address(&mut self, address: &str) -> Result<(), JournalError> {
+        self.set("address", &address)
+    }
+
     fn set(&self, name: &str, value: &impl Serialize) -> Result<(), JournalError> {
         let write = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
@@ -300,7 +310,7 @@ impl Journal {
 }
 
 /// Entries of the table `meta` besides the format, in the order they are read.
-const ENTRIES: [&str; 4] = ["incarnation", "boot_id", "assignments", "snapshot"];
+const ENTRIES: [&str; 5] = ["incarnation", "boot_id", "assignments", "address", "snapshot"];
 
 #[derive(serde::Deserialize)]
 struct Snapshot {

@@ -112,7 +112,9 @@ fn open(disk: &Disk) -> (Journal, Recovered) {
 
 fn fold(records: &[Record]) -> State {
     let mut state = State::default();
-    records.iter().for_each(|record| state.apply(record));
+    for record in records {
+        state.apply(record);
+    }
     state
 }
 
@@ -173,11 +175,13 @@ fn keeps_its_name_boot_and_assignments() {
     assert_eq!((recovered.boot_id, recovered.assignments), (None, vec![]));
     let assignment = Assignment { service: "web".parse().unwrap(), checks: vec![] };
     journal.set_boot_id("boot-1").unwrap();
+    journal.set_address("127.1.0.1").unwrap();
     journal.set_assignments(std::slice::from_ref(&assignment)).unwrap();
     drop(journal);
     let (_, recovered) = Journal::open_on(disk.crash(|| false), "second").unwrap();
     assert_eq!(recovered.incarnation, "first");
     assert_eq!(recovered.boot_id.as_deref(), Some("boot-1"));
+    assert_eq!(recovered.address.as_deref(), Some("127.1.0.1"));
     assert_eq!(recovered.assignments, [assignment]);
 }
 
@@ -262,6 +266,6 @@ fn a_record_of_a_later_version_is_named() {
         .unwrap();
     transaction.commit().unwrap();
     drop(journal);
-    let error = Journal::open_on(disk.clone(), "second").unwrap_err();
+    let error = Journal::open_on(disk, "second").unwrap_err();
     assert!(error.to_string().starts_with("record 0 in journal journal.redb cannot be read"));
 }
