@@ -159,18 +159,18 @@ fn unparsed(out: &Out, error: &clap::Error) -> u8 {
     Code::Usage.exit_code()
 }
 
-/// Returns a clap error as a problem: its first paragraph, and where to read more.
+/// Returns a clap error as a problem: its first paragraph, its tips, and where to read more.
 fn usage_problem(error: &clap::Error) -> Problem {
     let text = error.render().to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or("the command line is not complete");
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     let message = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
-        _ => first.trim_start_matches("error: "),
+        _ => line.trim_start_matches("error: "),
     };
     let mut problem = Problem::new(Code::Usage, message);
-    for line in lines.filter(|line| line.starts_with("tip: ")) {
-        problem = problem.because(line.trim_start_matches("tip: "));
+    for tip in text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")) {
+        problem = problem.because(tip);
     }
     problem.hint("run the same command with --help")
 }

@@ -5,9 +5,9 @@
 //! contexts:
 //!   prod:
 //!     controllers: [c1.example:7443, c2.example:7443, c3.example:7443]
-//!     ca: ca.crt              # paths are relative to this file
-//!     certificate: ann.crt
-//!     key: ann.key            # readable by its owner alone, as this file
+//!     ca: root.pem            # paths are relative to this file
+//!     certificate: user.pem
+//!     key: user.key           # readable by its owner alone, as this file
 //! ```
 //!
 //! The file is not read when flags or environment say everything.

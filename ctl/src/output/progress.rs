@@ -113,7 +113,10 @@ impl Tree {
             self.bars.push(self.multi.add(ProgressBar::new_spinner().with_style(style)));
         }
         for (bar, line) in self.bars.iter().zip(lines) {
-            bar.set_message(line);
+            // Each message set is a redraw of everything.
+            if bar.message() != line {
+                bar.set_message(line);
+            }
         }
     }
 

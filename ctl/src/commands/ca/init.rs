@@ -30,7 +30,7 @@ pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
     let root = make(args)?;
     let value = json!({
         "fleet": args.fleet,
-        "ca": shown(&args.dir.certificate()),
+        "root": shown(&args.dir.certificate()),
         "key": shown(&args.dir.key()),
         "pin": root.pin(),
     });

@@ -9,7 +9,7 @@ use trireme_proto::key::{SecretKey, certificates_to_pem};
 use trireme_proto::keyfile::{create_private_dir, write_private, write_public};
 use trireme_proto::time::WallTime;
 
-use super::{CaError, Dir, shown};
+use super::{CaError, Dir, ROOT_FILE, shown};
 use crate::App;
 use crate::context::{Context, now};
 use crate::error::{Failure, Outcome};
@@ -47,8 +47,8 @@ pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
         "name": args.name,
         "role": args.role,
         "expires_at": not_after,
-        "ca": shown(&out.join("ca.crt")),
-        "certificate": shown(&out.join("user.crt")),
+        "root": shown(&out.join(ROOT_FILE)),
+        "certificate": shown(&out.join("user.pem")),
         "key": shown(&out.join("user.key")),
         "config": usable.then(|| shown(&config)),
     });
@@ -74,15 +74,15 @@ fn issue(args: &Args, out: &Path, controllers: &[String]) -> Result<WallTime, Ca
     let issued = root.issuer().issue_user(&key.request()?, &args.name, args.role, now())?;
     create_private_dir(out)?;
     let ca = certificates_to_pem(std::slice::from_ref(root.certificate()));
-    write_public(&out.join("ca.crt"), ca.as_bytes())?;
-    write_public(&out.join("user.crt"), certificates_to_pem(&issued.chain).as_bytes())?;
+    write_public(&out.join(ROOT_FILE), ca.as_bytes())?;
+    write_public(&out.join("user.pem"), certificates_to_pem(&issued.chain).as_bytes())?;
     write_private(&out.join("user.key"), key.to_pem().as_bytes())?;
     if !controllers.is_empty() {
         let context = Context {
             name: args.name.to_string(),
             controllers: controllers.to_vec(),
-            ca: "ca.crt".into(),
-            certificate: "user.crt".into(),
+            ca: ROOT_FILE.into(),
+            certificate: "user.pem".into(),
             key: "user.key".into(),
         };
         let text = context.to_yaml(root.issuer().fleet());

@@ -1,9 +1,9 @@
 //! The fleet's root: made, kept and used on the operator's own machine; no controller is asked.
 //!
 //! ```text
-//! trictl ca init             DIR/{ca.crt, ca.key, fleet}     ca.key never leaves the directory
-//! trictl ca sign-controller  c1's request ──▶ c1's issuing certificate
-//! trictl ca issue-user       DIR/users/ann/{ca.crt, user.crt, user.key, config.yaml}
+//! trictl ca init             DIR/{root.pem, root.key, fleet}  root.key never leaves the directory
+//! trictl ca sign-controller  c1's request ──▶ {root.pem, issuing.pem} for c1's disk
+//! trictl ca issue-user       DIR/users/ann/{root.pem, user.pem, user.key, config.yaml}
 //! ```
 
 mod init;
@@ -81,6 +81,9 @@ impl From<CaError> for Failure {
     }
 }
 
+/// The root's certificate, by the name under which controllers look for it too.
+const ROOT_FILE: &str = "root.pem";
+
 /// Where a root is kept.
 #[derive(Debug, clap::Args)]
 struct Dir {
@@ -91,11 +94,11 @@ struct Dir {
 
 impl Dir {
     fn certificate(&self) -> PathBuf {
-        self.dir.join("ca.crt")
+        self.dir.join(ROOT_FILE)
     }
 
     fn key(&self) -> PathBuf {
-        self.dir.join("ca.key")
+        self.dir.join("root.key")
     }
 
     fn fleet(&self) -> PathBuf {

@@ -9,10 +9,13 @@ use trireme_proto::id::ControllerId;
 use trireme_proto::key::certificates_to_pem;
 use trireme_proto::keyfile::{read_public, write_public};
 
-use super::{CaError, Dir, shown};
+use super::{CaError, Dir, ROOT_FILE, shown};
 use crate::App;
 use crate::context::now;
 use crate::error::{Failure, Outcome};
+
+/// The issuing certificate, by the name under which its controller looks for it.
+const ISSUING_FILE: &str = "issuing.pem";
 
 /// Sign the key with which a controller issues certificates
 ///
@@ -28,8 +31,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     request: PathBuf,
 
-    /// Where the certificate goes; by default beside the request, ending in .crt
-    #[arg(long, value_name = "FILE")]
+    /// Directory for root.pem and issuing.pem; by default that of the request
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
     #[command(flatten)]
@@ -38,11 +41,19 @@ pub struct Args {
 
 /// Signs a controller's issuing key.
 pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
-    let out = args.out.clone().unwrap_or_else(|| args.request.with_extension("crt"));
+    let beside = || args.request.parent().unwrap_or(Path::new("")).to_owned();
+    let out = args.out.clone().unwrap_or_else(beside);
     sign(args, &out)?;
-    let value = json!({ "controller": args.name, "certificate": shown(&out) });
+    let (root, issuing) = (out.join(ROOT_FILE), out.join(ISSUING_FILE));
+    let value =
+        json!({ "controller": args.name, "root": shown(&root), "issuing": shown(&issuing) });
     app.out.value(&value, |_| {
-        format!("controller {} may issue certificates: give it {}", args.name, shown(&out))
+        format!(
+            "controller {} may issue certificates: copy {} and {} beside its issuing.key",
+            args.name,
+            shown(&root),
+            shown(&issuing)
+        )
     })?;
     Ok(Outcome::Done)
 }
@@ -51,7 +62,9 @@ fn sign(args: &Args, out: &Path) -> Result<(), CaError> {
     let root = args.dir.load()?;
     let request = request(&args.request)?;
     let issued = root.issue_intermediate(&request, &args.name, now())?;
-    Ok(write_public(out, certificates_to_pem(&[issued]).as_bytes())?)
+    let trusted = certificates_to_pem(std::slice::from_ref(root.certificate()));
+    write_public(&out.join(ROOT_FILE), trusted.as_bytes())?;
+    Ok(write_public(&out.join(ISSUING_FILE), certificates_to_pem(&[issued]).as_bytes())?)
 }
 
 /// Reads a request in PEM or DER.

@@ -44,7 +44,7 @@ fn an_issued_user_can_use_the_context_that_is_written() {
 #[test]
 fn a_root_is_never_replaced_and_its_key_is_private() {
     let (_dir, ca) = fleet();
-    let key = Path::new(&ca).join("ca.key");
+    let key = Path::new(&ca).join("root.key");
     assert_eq!(std::fs::metadata(&key).unwrap().mode() & 0o777, 0o600);
     let before = std::fs::read(&key).unwrap();
     let again = trictl(&["ca", "init", "--fleet", "prod", "--dir", &ca]).unwrap_err();
@@ -61,7 +61,7 @@ fn a_signed_controller_issues_what_the_fleet_trusts() {
     std::fs::write(&request, key.request().unwrap()).unwrap();
     let shown = request.display().to_string();
     trictl(&["ca", "sign-controller", "--dir", &ca, "--name", "c1", "--request", &shown]).unwrap();
-    let pem = std::fs::read(dir.path().join("c1.crt")).unwrap();
+    let pem = std::fs::read(dir.path().join("issuing.pem")).unwrap();
     let certificate = certificates_from_pem(&pem).unwrap().remove(0);
     let issuer = Issuer::new("prod".parse().unwrap(), certificate, &key).unwrap();
     let leaf = SecretKey::generate().unwrap().request().unwrap();
@@ -90,7 +90,7 @@ fn refuses_a_request_that_is_none_and_a_directory_without_a_root() {
 fn refuses_a_root_key_that_others_can_read() {
     use std::os::unix::fs::PermissionsExt as _;
     let (_dir, ca) = fleet();
-    let key = Path::new(&ca).join("ca.key");
+    let key = Path::new(&ca).join("root.key");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     let issue = ["ca", "issue-user", "--dir", &ca, "--name", "ann", "--role", "admin"];
     let Failure::Problem(problem) = trictl(&issue).unwrap_err() else { panic!() };

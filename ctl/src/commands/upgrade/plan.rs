@@ -17,7 +17,7 @@ pub struct Args {
     service: ServiceId,
 
     /// Version to go to
-    #[arg(long)]
+    #[arg(long, value_name = "VERSION")]
     to: Version,
 
     /// Exit with 3 if the upgrade would change anything

@@ -1,0 +1,12 @@
+//! `trictl` as a process, against controllers that say what a test tells them to.
+//!
+//! Real files, real mTLS on the loopback, real exit codes, stdout and stderr.
+
+#![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
+
+mod audit;
+mod fleet;
+mod local;
+mod requests;
+mod verbs;
+mod watch;
