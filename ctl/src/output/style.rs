@@ -68,9 +68,9 @@ fn wants_color(live: bool, set: impl Fn(&str) -> Option<OsString>) -> bool {
 
 /// Returns the colour of a state word, as controllers write them.
 pub fn state_color(state: &str) -> Color {
-    let good = ["passed", "succeeded", "done", "ready", "confirmed", "leader", "released"];
-    let bad = ["fail", "roll", "revert", "abort", "lost", "unreachable", "overdue", "dirty"];
-    let idle = ["waiting", "pending", "unchanged", "removed"];
+    let good = ["passed", "succeeded", "done", "up", "ready", "confirmed", "leader", "released"];
+    let bad = ["fail", "roll", "revert", "abort", "lost", "unreachable", "overdue", "needs"];
+    let idle = ["waiting", "pending", "unchanged", "removed", "skipped"];
     let starts = |words: &[&str]| words.iter().any(|word| state.starts_with(word));
     if starts(&good) {
         Color::Good

@@ -14,7 +14,7 @@ struct Verb {
 }
 
 fn list(item: Value) -> Value {
-    json!({ "items": [item] })
+    json!({ "items": Value::Array(vec![item]) })
 }
 
 fn node() -> Value {

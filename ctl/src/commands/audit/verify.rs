@@ -17,8 +17,6 @@ use crate::error::{Failure, Outcome};
 
 /// Entries asked for at once: some 200 KiB.
 const PAGE: u32 = 500;
-/// The hash before the first entry.
-const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Verify that no entry was edited, deleted or moved
 ///
@@ -78,7 +76,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         }
     }
     chain.finish().map_err(|fault| broken(&fault))?;
-    let anchor = (newest > 0).then(|| format!("{newest}:{}", chain.hash));
+    let anchor = chain.hash.map(|hash| format!("{newest}:{hash}"));
     let verified = Verified { ok: true, entries: newest, anchor };
     app.out.value(&verified, |verified| match &verified.anchor {
         Some(anchor) => format!("{} entries, chain whole\nanchor {anchor}", verified.entries),
@@ -111,13 +109,13 @@ fn broken(fault: &Fault) -> Failure {
 #[derive(Debug)]
 struct Chain {
     next: u64,
-    hash: String,
+    hash: Option<String>,
     anchors: Vec<Anchor>,
 }
 
 impl Chain {
     fn new(anchors: Vec<Anchor>) -> Self {
-        Self { next: 1, hash: GENESIS.to_owned(), anchors }
+        Self { next: 1, hash: None, anchors }
     }
 
     fn missing(&self, evidence: String) -> Fault {
@@ -153,8 +151,14 @@ impl Chain {
             let evidence = format!("its content hashes to {computed}, it says {}", entry.hash);
             return Err(Fault { seq, kind: "edited", evidence });
         }
-        if entry.previous != self.hash {
-            let evidence = format!("it follows {}, before it is {}", entry.previous, self.hash);
+        // Nothing comes before the first: it names no hash, or zeros in its place.
+        let follows = match &self.hash {
+            Some(hash) => entry.previous == *hash,
+            None => entry.previous.bytes().all(|b| b == b'0'),
+        };
+        if !follows {
+            let before = self.hash.as_deref().unwrap_or("nothing");
+            let evidence = format!("it follows {}, before it is {before}", entry.previous);
             return Err(Fault { seq, kind: "replaced, or the one before it was", evidence });
         }
         let noted = self.anchors.iter().find(|anchor| anchor.seq == seq);
@@ -163,7 +167,7 @@ impl Chain {
             return Err(Fault { seq, kind: "written anew", evidence });
         }
         self.next += 1;
-        self.hash.clone_from(&entry.hash);
+        self.hash = Some(entry.hash.clone());
         Ok(())
     }
 
@@ -185,6 +189,8 @@ mod tests {
     use trireme_proto::time::WallTime;
 
     use super::*;
+
+    const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
     fn log(len: u64) -> Vec<AuditEntry> {
         let mut entries: Vec<AuditEntry> = Vec::new();
@@ -226,6 +232,16 @@ mod tests {
     fn a_whole_chain_passes() {
         assert_eq!(verify(&log(20), Vec::new()), Ok(20));
         assert_eq!(verify(&[], Vec::new()), Ok(0));
+    }
+
+    #[test]
+    fn the_first_entry_follows_nothing() {
+        for (previous, whole) in [("", true), (GENESIS, true), ("a", false)] {
+            let mut first = log(1).remove(0);
+            first.previous = previous.to_owned();
+            first.hash = first.computed_hash();
+            assert_eq!(verify(&[first], Vec::new()).is_ok(), whole, "{previous:?}");
+        }
     }
 
     #[test]
