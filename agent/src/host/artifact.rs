@@ -336,3 +336,23 @@ fn keep(to: &Path, source: io::Error) -> FetchError {
         _ => FetchError::Keep { path, source },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_called_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("artifact");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let path = durable::unfinished(dir.path()).unwrap().into_temp_path();
+        let file = tempfile::NamedTempFile::from_parts(full, path);
+        let mut incoming = Incoming { file, hash: Sha256::new(), bytes: 0, to: to.clone() };
+        let error = incoming.write(b"some").unwrap_err();
+        let message = format!("artifact does not fit: the disk of {} is full", to.display());
+        assert_eq!(error.to_string(), message);
+        drop(incoming);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

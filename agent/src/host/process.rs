@@ -313,7 +313,9 @@ impl Supervisor {
                     action: record.action,
                 });
             }
-            if record.action == action {
+            // An undo starts another specification in the name of the same action: a start of
+            // its own, counted from zero.
+            if same {
                 restart = record.restart + 1;
             }
         }

@@ -28,7 +28,8 @@ pub(super) struct RunRecord {
     pub(super) driver: ProcessDriver,
     /// Action that started it.
     pub(super) action: ActionId,
-    /// Attempts to start it since that action's own; never the same twice for one action.
+    /// Attempts to start it since that action's own; never the same twice for one action and
+    /// specification.
     pub(super) restart: u64,
     /// `service/random`: in the environment of the process, unique to this attempt.
     pub(super) instance: String,

@@ -6,14 +6,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use trireme_proto::digest::Digest;
 use trireme_proto::model::Artifact;
 
 use crate::host::artifact::{FetchError, Fetched, fetch};
-use crate::http::Client;
+use crate::http::{Client, HttpError};
 
 /// Answers each connection with bytes made from the number of those before it.
 pub(crate) struct Server {
@@ -23,7 +26,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(answer: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start_with(None, answer).await
+    }
+
+    async fn start_with(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -31,19 +41,15 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    match stream.read_u8().await {
-                        Ok(byte) => head.push(byte),
-                        Err(_) => break,
+                let (stream, _) = listener.accept().await.unwrap();
+                match &tls {
+                    None => serve(stream, &seen, &answer).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, &seen, &answer).await;
+                        }
                     }
                 }
-                let first = String::from_utf8_lossy(&head).lines().next().unwrap_or("").to_owned();
-                let count = seen.lock().unwrap().len();
-                seen.lock().unwrap().push(first);
-                let _ = stream.write_all(&answer(count)).await;
-                let _ = stream.shutdown().await;
             }
         });
         Self { address, requests, _tasks: tasks }
@@ -52,6 +58,25 @@ impl Server {
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    seen: &Mutex<Vec<String>>,
+    answer: &impl Fn(usize) -> Vec<u8>,
+) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    let first = String::from_utf8_lossy(&head).lines().next().unwrap_or("").to_owned();
+    let count = seen.lock().unwrap().len();
+    seen.lock().unwrap().push(first);
+    let _ = stream.write_all(&answer(count)).await;
+    let _ = stream.shutdown().await;
 }
 
 const BODY: &[u8] = b"#!/bin/sh\nexit 0\n";
@@ -169,4 +194,53 @@ async fn what_cannot_be_had_is_said_with_its_url() {
         assert!(error.to_string().contains(&url), "{error}");
     }
     assert_eq!(names(dir.path()), Vec::<PathBuf>::new());
+}
+
+/// Returns a server's side of TLS for 127.0.0.1, and a client that trusts it.
+fn tls() -> (TlsAcceptor, Client) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (TlsAcceptor::from(Arc::new(server)), Client::with_tls(Arc::new(client)))
+}
+
+#[tokio::test]
+async fn https_trusts_the_known_alone_and_is_never_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("artifact");
+    let (acceptor, client) = tls();
+    let plain = Server::start(|_| answer(b"evil", 4)).await;
+    let elsewhere = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{}/\r\ncontent-length: 0\r\n\r\n",
+        plain.address
+    );
+    let server = Server::start_with(Some(acceptor), move |count| {
+        if count == 0 { answer(BODY, BODY.len()) } else { elsewhere.clone().into_bytes() }
+    })
+    .await;
+    let wanted = artifact(format!("https://{}/web", server.address), BODY);
+
+    let (_, stranger) = tls();
+    let error = fetch(&stranger, &wanted, &to).await.unwrap_err();
+    let FetchError::Http { source, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(source, HttpError::Tls { .. }), "{source}");
+
+    assert!(matches!(fetch(&client, &wanted, &to).await.unwrap(), Fetched::Now { .. }));
+    fs::remove_file(&to).unwrap();
+    let error = fetch(&client, &wanted, &to).await.unwrap_err();
+    assert!(error.to_string().ends_with("gives up encryption"), "{error}");
+    assert_eq!(plain.requests(), Vec::<String>::new());
 }

@@ -1,6 +1,7 @@
 //! Services as real processes: they outlive the agent, are found again, and run once.
 
 pub(crate) mod fetch;
+mod killed;
 pub(crate) mod support;
 
 use std::fs;
@@ -101,6 +102,17 @@ async fn a_second_start_by_the_same_action_does_nothing() {
     machine.stop(&web()).await.unwrap();
     // After a stop the same action may start again, but never under the same count.
     assert_eq!(lines(&place.data("starts.txt"))[1], "action-7 1");
+
+    // What it puts back when it is undone is another start.
+    let run_before = place.script("0.9.0", TELLS);
+    machine.fetch(&run_before).await.unwrap();
+    machine.point(&web(), Some(&run_before)).await.unwrap();
+    assert_eq!(machine.probe_start(&web(), &run_before.digest(), ActionId(7)), Probed::NotDone);
+    machine.start(&web(), ActionId(7)).await.unwrap();
+    assert_eq!(machine.probe_start(&web(), &run_before.digest(), ActionId(7)), Probed::Done);
+    until("it told", || lines(&place.data("starts.txt")).len() == 3).await;
+    machine.stop(&web()).await.unwrap();
+    assert_eq!(lines(&place.data("starts.txt"))[2], "action-7 0");
 }
 
 #[tokio::test]

@@ -57,6 +57,11 @@ pub(crate) fn node() -> NodeFacts {
     }
 }
 
+/// Opens a directory of services as an agent does when it starts.
+pub(crate) async fn open(dir: &Path) -> Machine {
+    Machine::open(&dir.join("agent"), node(), Arc::new(Client::new())).await.unwrap()
+}
+
 /// A directory with an agent's services; whatever runs from it is killed with it.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -70,8 +75,7 @@ impl Place {
 
     /// Opens the directory as an agent does when it starts.
     pub(crate) async fn open(&self) -> Machine {
-        let client = Arc::new(Client::new());
-        Machine::open(&self.dir.path().join("agent"), node(), client).await.unwrap()
+        open(self.dir.path()).await
     }
 
     /// Returns a release whose artifact is a shell script, run by sh.
