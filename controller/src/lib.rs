@@ -1,11 +1,31 @@
 //! The replicated brain of a Trireme fleet: the ledger, the planners, and who may do what.
 //!
-//! [`state`] is what the controllers agree on and the only way to change it; [`plan`] decides what
-//! to propose next. Both are pure. Everything else is a thin shell around them.
+//! [`state`] is what the controllers agree on and the only way to change it; [`plan`] decides
+//! what to propose next; [`view`] shows it to people. All three are pure. Everything else is a
+//! thin shell around them: [`raft`] replicates, [`reconcile`] drives, `api` answers, [`server`]
+//! is where the parts meet.
 
 pub mod accept;
+pub mod api;
+pub mod audit;
+pub mod bootstrap;
+pub mod brain;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod dns;
+mod documents;
+pub mod gather;
+pub mod machine;
+pub mod peers;
 pub mod pki;
 pub mod plan;
 pub mod presence;
+pub mod raft;
+pub mod reconcile;
+pub mod server;
+pub mod sessions;
 pub mod state;
+pub mod submit;
+pub mod view;
+pub mod zone;

@@ -98,6 +98,11 @@ pub fn certificates_to_pem(chain: &[CertificateDer<'_>]) -> String {
     pem::encode_many_config(&blocks, lf())
 }
 
+/// Prints a certificate signing request as PEM.
+pub fn request_to_pem(request: &[u8]) -> String {
+    pem::encode_config(&pem::Pem::new("CERTIFICATE REQUEST", request), lf())
+}
+
 /// Prints a key and its chain as one PEM text: in one file, a crash cannot part a renewed chain
 /// from its key. Both readers take such a text and pick their part.
 pub fn bundle_to_pem(chain: &[CertificateDer<'_>], key: &SecretKey) -> Zeroizing<String> {

@@ -224,9 +224,6 @@ pub(super) fn settle(
 ) {
     let Some(drained_at) = wave.drained_at else { return };
     let confirmed = |controller: &ControllerId| {
-        if controller == world.controller {
-            return world.fleet.index >= drained_at;
-        }
         world.presence.controllers.get(controller).is_some_and(|heard| heard.applied >= drained_at)
     };
     let silent: Vec<ControllerId> =

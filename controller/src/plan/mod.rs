@@ -12,9 +12,11 @@ mod rollback;
 mod sight;
 mod wait;
 
+pub use wait::refused;
+
 use std::collections::BTreeMap;
 
-use trireme_proto::id::{ControllerId, UpgradeId};
+use trireme_proto::id::UpgradeId;
 use trireme_proto::time::FleetTime;
 use trireme_proto::view::{Reason, UpgradePhase};
 
@@ -32,8 +34,6 @@ pub struct World<'a> {
     pub now: FleetTime,
     /// Term this controller leads in.
     pub term: u64,
-    /// This controller.
-    pub controller: &'a ControllerId,
 }
 
 /// What to do now, and why not more.

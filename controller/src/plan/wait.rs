@@ -17,7 +17,7 @@ pub(super) fn reason(
 }
 
 /// Returns the reason that a refusal of the ledger is.
-pub(super) fn refused(problem: &Problem) -> Reason {
+pub fn refused(problem: &Problem) -> Reason {
     let mut evidence = problem.message.clone();
     for why in &problem.why {
         evidence.push_str("; ");

@@ -10,6 +10,7 @@ use trireme_proto::model::Object;
 use trireme_proto::plan::PlanId;
 use trireme_proto::problem::Problem;
 use trireme_proto::time::{FleetTime, Span, WallTime};
+use trireme_proto::token::SecretHash;
 use trireme_proto::view::Applied;
 
 use super::fleet::Controller;
@@ -55,7 +56,7 @@ pub enum Body {
     /// Records a one-time token.
     CreateToken {
         id: String,
-        secret_hash: String,
+        secret_hash: SecretHash,
         node: NodeId,
         region: RegionId,
         address: String,
@@ -63,7 +64,7 @@ pub enum Body {
         expires_at: WallTime,
     },
     /// Uses a token: the node is known from now on.
-    Join { token: String, secret_hash: String, incarnation: String, agent_version: String },
+    Join { token: String, secret_hash: SecretHash, incarnation: String, agent_version: String },
     /// Denies a node's identity for ever and ends its grants as forced.
     RemoveNode { node: NodeId, reason: String },
     /// Starts an upgrade exactly as it was planned.
@@ -80,6 +81,9 @@ pub enum Body {
     ReleaseGrant { grant: GrantId, reason: String },
     /// A request that was refused before it could become a command; recorded for the audit.
     Refuse { action: String, target: String, problem: Problem },
+
+    /// Hands leadership to another controller; the leader acts on it once it is recorded.
+    TransferLeader { to: ControllerId },
 
     /// A controller has become leader.
     Lead { controller: ControllerId },
@@ -194,6 +198,7 @@ impl Body {
             Self::RollbackUpgrade { upgrade, .. } => ("upgrade.rollback", upgrade.to_string()),
             Self::ReleaseGrant { grant, .. } => ("grant.release", grant.to_string()),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
+            Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),
             Self::Lead { controller } => ("controller.lead", format!("controller/{controller}")),
             Self::Stage { upgrade: id, wave, .. } => ("upgrade.stage", upgrade(id, wave)),
             Self::Skip { upgrade: id, wave, .. } => ("upgrade.skip", upgrade(id, wave)),

@@ -11,6 +11,7 @@ use trireme_proto::id::{
 use trireme_proto::model::{Region, Release, Service};
 use trireme_proto::plan::Plan;
 use trireme_proto::time::{FleetTime, WallTime};
+use trireme_proto::token::SecretHash;
 use trireme_proto::view::UpgradePhase;
 
 use super::command::Reply;
@@ -409,7 +410,7 @@ impl Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// Hash of the secret.
-    pub secret_hash: String,
+    pub secret_hash: SecretHash,
     /// Node it is bound to.
     pub node: NodeId,
     /// Region it is bound to.
@@ -436,12 +437,18 @@ pub struct ClientRecord {
 }
 
 /// End of the audit chain.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditHead {
     /// Number of the last entry.
     pub seq: u64,
-    /// Its hash; empty before the first.
+    /// Its hash; zeros before the first.
     pub hash: String,
+}
+
+impl Default for AuditHead {
+    fn default() -> Self {
+        Self { seq: 0, hash: "0".repeat(64) }
+    }
 }
 
 impl Fleet {

@@ -180,7 +180,11 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
         }
         Body::ReleaseGrant { grant, reason } => grant::release(fleet, context, *grant, reason),
         Body::Reoffer { actions, evidence } => grant::reoffer(fleet, context, actions, evidence),
-        Body::Refuse { .. } | Body::Lead { .. } => Ok(Outcome::Done),
+        Body::TransferLeader { to } if !fleet.controllers.contains_key(to) => {
+            Err(Problem::new(Code::NotFound, format!("there is no controller {to}"))
+                .hint("list them: trictl controller status"))
+        }
+        Body::Refuse { .. } | Body::Lead { .. } | Body::TransferLeader { .. } => Ok(Outcome::Done),
         _ => dispatch_upgrade(fleet, context),
     }
 }

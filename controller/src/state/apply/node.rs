@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use trireme_proto::id::NodeId;
 use trireme_proto::problem::{Code, Problem};
+use trireme_proto::token::SecretHash;
 
 use super::{Context, grant};
 use crate::state::command::{Body, Outcome, Sighted};
@@ -64,7 +65,7 @@ pub(super) fn join(
     fleet: &mut Fleet,
     context: &mut Context<'_>,
     id: &str,
-    secret_hash: &str,
+    secret_hash: &SecretHash,
     incarnation: &str,
     agent_version: &str,
 ) -> Result<Outcome, Problem> {
@@ -76,9 +77,15 @@ pub(super) fn join(
         .tokens
         .get_mut(id)
         // An unknown id and a wrong secret get one answer, so that ids cannot be tried out.
-        .filter(|token| token.secret_hash == secret_hash)
+        .filter(|token| token.secret_hash == *secret_hash)
         .ok_or_else(|| refused(format!("token {id} is not of this fleet")))?;
     if token.used {
+        // The answer to the first use may have been lost: the same disk may ask again.
+        let node = fleet.nodes.get(&token.node).filter(|node| !node.removed);
+        if let Some(node) = node.filter(|node| node.incarnation == incarnation) {
+            let (region, address) = (node.region.clone(), node.address.clone());
+            return Ok(Outcome::Joined { node: token.node.clone(), region, address });
+        }
         return Err(refused(format!("token {id} for node {} was used already", token.node)));
     }
     if token.expires_at <= context.command.wall {

@@ -1,0 +1,359 @@
+//! The one stream of each agent: heartbeats and reports in, offers and acknowledgements out.
+//!
+//! What an agent says is taken as said by the node in its certificate. The stream decides nothing:
+//! what is offered follows from the replicated state (`plan/deliver.rs`), which every controller
+//! has, so it does not matter to which one an agent is connected or who leads.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info, warn};
+use trireme_proto::action::{Action, Assignment, Observed, Report};
+use trireme_proto::id::{NodeId, ServiceId};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::time::Span;
+use trireme_proto::wire::agent_message::Is as Said;
+use trireme_proto::wire::agent_server::Agent;
+use trireme_proto::wire::controller_message::Is as Told;
+use trireme_proto::wire::{
+    Ack, AgentMessage, Assignments, ControllerMessage, Heartbeat, Hello, Leave, Offer, RenewReply,
+    RenewRequest, Welcome,
+};
+
+use super::authorize::{actor, caller};
+use super::enrol::controllers;
+use super::status::{status, usage};
+use crate::accept::Peer;
+use crate::brain::Brain;
+use crate::clock::wall;
+use crate::pki::Authority;
+use crate::plan::deliver;
+use crate::presence::Seen;
+use crate::sessions::Session;
+use crate::state::{Body, Sighted};
+use crate::submit::{Submission, submit};
+
+/// Time between two heartbeats of an agent.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// An agent that was silent for longer is gone; its stream is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Messages waiting for a slow agent; beyond it the stream ends and the agent comes back.
+const OUTBOX: usize = 16;
+
+/// An offer that was not answered is repeated after this.
+const OFFER_AGAIN: Duration = Duration::from_secs(1);
+
+/// Observed services of one node, and reports of one message: far above what one node does.
+const ITEMS_MAX: usize = 1000;
+
+/// Serves agents.
+#[derive(Debug, Clone)]
+pub struct AgentApi {
+    brain: Arc<Brain>,
+    authority: Arc<Authority>,
+}
+
+impl AgentApi {
+    /// Makes the service.
+    pub fn new(brain: Arc<Brain>, authority: Arc<Authority>) -> Self {
+        Self { brain, authority }
+    }
+
+    /// Checks that the agent is the one that joined, on the disk that it joined with.
+    fn admit(&self, node: &NodeId, hello: &Hello) -> Result<Welcome, Problem> {
+        let denied = |message: String| {
+            Problem::new(Code::Denied, message)
+                .hint(format!("join again under a new name: trictl token create (not {node})"))
+        };
+        self.brain.read(|fleet| {
+            let record = fleet
+                .nodes
+                .get(node)
+                .filter(|record| !record.removed)
+                .ok_or_else(|| denied(format!("node {node} is not of this fleet")))?;
+            if record.incarnation != hello.incarnation {
+                return Err(denied(format!(
+                    "node {node} comes with a new data directory; its journal is lost"
+                )));
+            }
+            Ok(Welcome {
+                controller: self.brain.name.to_string(),
+                heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
+                controllers: controllers(fleet),
+                node: node.to_string(),
+                region: record.region.to_string(),
+                address: record.address.clone(),
+            })
+        })
+    }
+}
+
+type Outgoing = Pin<Box<dyn futures_util::Stream<Item = Result<ControllerMessage, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Agent for AgentApi {
+    type SessionStream = Outgoing;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let peer = caller(&self.brain, request.extensions())?;
+        let node = peer.agent()?.1.clone();
+        let mut incoming = request.into_inner();
+        let first = tokio::time::timeout(SILENCE_MAX, incoming.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no hello came"))??;
+        let Some(AgentMessage { is: Some(Said::Hello(hello)) }) = first else {
+            return Err(Status::invalid_argument("a stream begins with a hello"));
+        };
+        // A node that has just joined elsewhere may not be known here yet.
+        if self.brain.read(|fleet| !fleet.nodes.contains_key(&node)) {
+            let barrier = self.brain.barrier(crate::raft::ReadKind::Linearizable).await;
+            barrier.map_err(|problem| status(&problem))?;
+        }
+        let welcome = self.admit(&node, &hello).map_err(|problem| status(&problem))?;
+        let (tell, told) = mpsc::channel(OUTBOX);
+        let session = self.brain.sessions.open(&node);
+        let stream = Stream {
+            brain: Arc::clone(&self.brain),
+            session: Arc::clone(&session),
+            peer,
+            node: node.clone(),
+            agent_version: hello.agent_version,
+            incarnation: hello.incarnation,
+            nonce: Bytes::new(),
+            tell,
+            offered: None,
+            assigned: None,
+            reporting: None,
+        };
+        let brain = Arc::clone(&self.brain);
+        // The stream lives as long as the connection: it ends when either side closes it, and the
+        // server drops all connections when it shuts down.
+        #[expect(clippy::disallowed_methods, reason = "one task for each stream; it ends with it")]
+        tokio::spawn(async move {
+            let ended = stream.run(welcome, hello.first.unwrap_or_default(), incoming).await;
+            brain.sessions.close(&node, &session);
+            debug!(%node, reason = %ended, "agent stream ended");
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
+        let peer = caller(&self.brain, request.extensions())?;
+        let (region, node) = peer.agent()?;
+        let issued = self
+            .authority
+            .issuer()
+            .issue_agent(&request.get_ref().csr, region, node, wall())
+            .map_err(|error| usage("no certificate can be issued", &error))?;
+        info!(%node, "certificate renewed");
+        let chain = issued.chain.iter().map(|der| der.to_vec().into()).collect();
+        Ok(Response::new(RenewReply { chain }))
+    }
+}
+
+/// A report on its way into the log.
+type Reporting = Pin<Box<dyn Future<Output = Result<(u64, u64), Problem>> + Send>>;
+
+/// One agent's stream.
+struct Stream {
+    brain: Arc<Brain>,
+    session: Arc<Session>,
+    peer: Arc<Peer>,
+    node: NodeId,
+    agent_version: String,
+    incarnation: String,
+    nonce: Bytes,
+    tell: mpsc::Sender<Result<ControllerMessage, Status>>,
+    offered: Option<(Action, Instant)>,
+    assigned: Option<Vec<Assignment>>,
+    reporting: Option<Reporting>,
+}
+
+impl Stream {
+    /// Serves until the stream ends; returns why it did.
+    async fn run(
+        mut self,
+        welcome: Welcome,
+        first: Heartbeat,
+        mut incoming: Streaming<AgentMessage>,
+    ) -> String {
+        info!(node = %self.node, "agent connected");
+        if let Err(reason) = self.begin(welcome, &first).await {
+            return reason;
+        }
+        loop {
+            let session = Arc::clone(&self.session);
+            let reporting = async {
+                match &mut self.reporting {
+                    Some(reporting) => reporting.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let outcome = tokio::select! {
+                () = session.replaced.notified() => {
+                    self.leave("another stream of this node took over").await;
+                    return "replaced".to_owned();
+                }
+                () = session.wake.notified() => self.look().await,
+                answer = reporting => {
+                    self.reporting = None;
+                    self.acknowledge(answer).await
+                }
+                said = tokio::time::timeout(SILENCE_MAX, incoming.message()) => match said {
+                    Err(_) => Err(format!("silent for {SILENCE_MAX:?}")),
+                    Ok(Err(error)) => Err(error.message().to_owned()),
+                    Ok(Ok(None)) => Err("closed by the agent".to_owned()),
+                    Ok(Ok(Some(message))) => self.hear(message).await,
+                },
+            };
+            if let Err(reason) = outcome {
+                return reason;
+            }
+        }
+    }
+
+    async fn begin(&mut self, welcome: Welcome, first: &Heartbeat) -> Result<(), String> {
+        self.tell(Told::Welcome(welcome)).await?;
+        self.heartbeat(first).await?;
+        self.look().await
+    }
+
+    async fn tell(&mut self, message: Told) -> Result<(), String> {
+        let message = Ok(ControllerMessage { is: Some(message) });
+        self.tell.send(message).await.map_err(|_| "closed".to_owned())
+    }
+
+    async fn leave(&mut self, reason: &str) {
+        let _gone_already = self.tell(Told::Leave(Leave { reason: reason.to_owned() })).await;
+    }
+
+    async fn hear(&mut self, message: AgentMessage) -> Result<(), String> {
+        match message.is {
+            Some(Said::Heartbeat(heartbeat)) => {
+                self.heartbeat(&heartbeat).await?;
+                self.look().await
+            }
+            Some(Said::Reports(reports)) => self.reports(&reports.reports),
+            Some(Said::Hello(_)) | None => Err("a message out of place".to_owned()),
+        }
+    }
+
+    /// Takes in a heartbeat; what differs from the replicated state becomes a command.
+    async fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<(), String> {
+        self.nonce = heartbeat.nonce.clone();
+        let observed: BTreeMap<ServiceId, Observed> = if heartbeat.observed.is_empty() {
+            BTreeMap::new()
+        } else {
+            serde_json::from_slice(&heartbeat.observed)
+                .map_err(|error| format!("a heartbeat cannot be read: {error}"))?
+        };
+        if observed.len() > ITEMS_MAX {
+            return Err("a heartbeat with too many services".to_owned());
+        }
+        let generation = heartbeat.generation;
+        let agent_version: String = self.agent_version.chars().take(64).collect();
+        let seen = Seen { age: Span(0), generation, agent_version, observed };
+        let before = self.session.seen().map(|before| Seen { age: Span(0), ..before });
+        let changed = before.as_ref() != Some(&seen);
+        self.session.heard(seen.clone());
+        if changed {
+            self.brain.sessions.note_change();
+        }
+        let news = self.brain.read(|fleet| {
+            fleet.nodes.get(&self.node).is_some_and(|record| {
+                record.observed != seen.observed
+                    || record.acknowledged != generation
+                    || record.agent_version != seen.agent_version
+            })
+        });
+        if news {
+            self.observe(seen).await;
+        }
+        Ok(())
+    }
+
+    async fn observe(&mut self, seen: Seen) {
+        let Seen { generation, agent_version, observed, .. } = seen;
+        let sighted = Sighted { generation, agent_version, observed };
+        let body = Body::Observe { nodes: BTreeMap::from([(self.node.clone(), sighted)]) };
+        let submission = Submission::by_controller(&self.brain, body);
+        // Without a leader it is said again with the next heartbeat.
+        if let Err(problem) = submit(&self.brain, submission).await {
+            debug!(node = %self.node, %problem, "an observation was not recorded");
+        }
+    }
+
+    /// Sends reports on their way; the agent repeats what is not acknowledged.
+    fn reports(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let reports: Vec<Report> = serde_json::from_slice(bytes)
+            .map_err(|error| format!("reports cannot be read: {error}"))?;
+        if reports.len() > ITEMS_MAX {
+            return Err("too many reports at once".to_owned());
+        }
+        let Some(last) = reports.last().map(|report| report.seq) else { return Ok(()) };
+        let body = Body::Reports {
+            node: self.node.clone(),
+            incarnation: self.incarnation.clone(),
+            reports,
+        };
+        let actor = actor(&self.peer, "");
+        let submission = Submission { actor, origin: None, body, dry_run: false };
+        let (brain, earlier) = (Arc::clone(&self.brain), self.reporting.take());
+        self.reporting = Some(Box::pin(async move {
+            // Reports go into the log in the order in which they were made.
+            if let Some(earlier) = earlier {
+                earlier.await?;
+            }
+            let reply = submit(&brain, submission).await?;
+            Ok((last, reply.index))
+        }));
+        Ok(())
+    }
+
+    async fn acknowledge(&mut self, answer: Result<(u64, u64), Problem>) -> Result<(), String> {
+        match answer {
+            Ok((seq, index)) => self.tell(Told::Ack(Ack { seq, index })).await,
+            Err(problem) => {
+                warn!(node = %self.node, %problem, "reports were not recorded");
+                self.leave(&format!("reports could not be recorded: {problem}")).await;
+                Err(problem.message)
+            }
+        }
+    }
+
+    /// Offers what is committed for the node, and tells what it should check.
+    async fn look(&mut self) -> Result<(), String> {
+        let (offer, assignments) = self.brain.read(|fleet| {
+            let offer = deliver::offer(fleet, &self.node, self.brain.contact());
+            (offer.cloned(), deliver::assignments(fleet, &self.node))
+        });
+        if self.assigned.as_ref() != Some(&assignments) {
+            let bytes = serde_json::to_vec(&assignments).map_err(|error| error.to_string())?;
+            self.tell(Told::Assignments(Assignments { assignments: bytes.into() })).await?;
+            self.assigned = Some(assignments);
+        }
+        let Some(action) = offer else { return Ok(()) };
+        let repeated = self
+            .offered
+            .as_ref()
+            .is_some_and(|(offered, at)| *offered == action && at.elapsed() < OFFER_AGAIN);
+        if repeated || self.nonce.is_empty() {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&action).map_err(|error| error.to_string())?;
+        self.tell(Told::Offer(Offer { action: bytes.into(), nonce: self.nonce.clone() })).await?;
+        self.offered = Some((action, Instant::now()));
+        Ok(())
+    }
+}

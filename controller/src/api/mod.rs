@@ -1,0 +1,17 @@
+//! What the controller answers: agents, joining nodes, other controllers, operators.
+//!
+//! Each service demands its own kind of identity, taken from the verified certificate and never
+//! from the request; a denied identity is refused on every call.
+
+mod agent;
+mod authorize;
+mod enrol;
+mod operator;
+mod peer;
+mod status;
+
+pub use agent::AgentApi;
+pub use authorize::is_denied;
+pub use enrol::EnrolApi;
+pub use operator::OperatorApi;
+pub use peer::PeerApi;

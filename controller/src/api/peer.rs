@@ -1,0 +1,115 @@
+//! What other controllers ask: forwarding, read indexes, digests.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tonic::{Request, Response, Status};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::time::FleetTime;
+use trireme_proto::wire::peer_server::Peer;
+use trireme_proto::wire::{
+    DigestReply, DigestRequest, ForwardReply, ForwardRequest, ReadIndexReply, ReadIndexRequest,
+};
+
+use super::authorize::caller;
+use super::status::{status, usage};
+use crate::brain::{Brain, Contact, no_leader};
+use crate::clock::wall;
+use crate::raft::ReadKind;
+use crate::submit::{Submission, lead};
+
+/// Serves the other controllers.
+#[derive(Debug, Clone)]
+pub struct PeerApi {
+    brain: Arc<Brain>,
+}
+
+impl PeerApi {
+    /// Makes the service.
+    pub fn new(brain: Arc<Brain>) -> Self {
+        Self { brain }
+    }
+
+    /// Only a controller of this fleet may ask, and not one that was removed.
+    fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        caller(&self.brain, request.extensions())?.controller().map(|_| ())
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerApi {
+    async fn forward(
+        &self,
+        request: Request<ForwardRequest>,
+    ) -> Result<Response<ForwardReply>, Status> {
+        self.admit(&request)?;
+        let submission: Submission = serde_json::from_slice(&request.get_ref().submission)
+            .map_err(|error| usage("the submission cannot be read", &error))?;
+        let reply = lead(&self.brain, submission).await.map_err(|problem| status(&problem))?;
+        let index = reply.index;
+        let reply = serde_json::to_vec(&reply).map_err(|error| usage("reply", &error))?;
+        Ok(Response::new(ForwardReply { reply: reply.into(), index }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<ReadIndexRequest>,
+    ) -> Result<Response<ReadIndexReply>, Status> {
+        self.admit(&request)?;
+        if self.brain.leads().is_none() {
+            return Err(status(&no_leader(&"this controller does not lead")));
+        }
+        let index = self
+            .brain
+            .raft
+            .read_index(ReadKind::Linearizable)
+            .await
+            .map_err(|error| status(&no_leader(&error)))?;
+        Ok(Response::new(ReadIndexReply { index }))
+    }
+
+    async fn digest(
+        &self,
+        request: Request<DigestRequest>,
+    ) -> Result<Response<DigestReply>, Status> {
+        self.admit(&request)?;
+        let asked = request.into_inner();
+        if !asked.leader.is_empty() {
+            self.follow(&asked)?;
+        }
+        let nodes = self.brain.sessions.digest();
+        let agents = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+        let nodes = serde_json::to_vec(&nodes).map_err(|error| usage("digest", &error))?;
+        Ok(Response::new(DigestReply {
+            nonce: asked.nonce,
+            controller: self.brain.name.to_string(),
+            applied: self.brain.routed_to(),
+            wall_ms: wall().0,
+            nodes: nodes.into(),
+            agents,
+        }))
+    }
+}
+
+impl PeerApi {
+    /// Takes over what the leader told, unless it leads no more.
+    fn follow(&self, asked: &DigestRequest) -> Result<(), Status> {
+        let known = self.brain.raft.watch_leadership().borrow().term;
+        if asked.term < known {
+            let message = format!("term {} has ended; this is {known}", asked.term);
+            return Err(status(&Problem::new(Code::Conflict, message)));
+        }
+        let leader = asked.leader.parse().map_err(|error| usage("leader", &error))?;
+        self.brain.clock.set(FleetTime(asked.fleet_time));
+        self.brain.heard_from(Contact { term: asked.term, leader, at: Instant::now() });
+        if let Ok(waiting) = serde_json::from_slice(&asked.waiting) {
+            self.brain.waiting.send_if_modified(|told| {
+                let changed = *told != waiting;
+                *told = waiting;
+                changed
+            });
+        }
+        self.brain.sessions.wake_all();
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! What the parts of a running controller share: Raft, clocks, sessions, and what the leader sees.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use trireme_proto::id::{ControllerId, UpgradeId};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::time::{FleetTime, Span, WallTime};
+use trireme_proto::view::Reason;
+
+use crate::clock::{FleetClock, wall};
+use crate::machine::FleetMachine;
+use crate::peers::Peers;
+use crate::presence::Presence;
+use crate::raft::{Raft, ReadKind};
+use crate::sessions::{Sessions, elapsed};
+use crate::state::Fleet;
+
+/// What every upgrade waits for, as the leader last told.
+pub type Waiting = BTreeMap<UpgradeId, Vec<Reason>>;
+
+/// A leader that was heard from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// Term it leads in.
+    pub term: u64,
+    /// Who it is.
+    pub leader: ControllerId,
+    /// When.
+    pub at: Instant,
+}
+
+/// What the parts of a controller share.
+#[derive(Debug)]
+pub struct Brain {
+    /// This controller.
+    pub name: ControllerId,
+    /// The replicated log and the state that follows from it.
+    pub raft: Raft<FleetMachine>,
+    /// Fleet time.
+    pub clock: FleetClock,
+    /// Agents connected here.
+    pub sessions: Sessions,
+    /// The other controllers.
+    pub peers: Peers,
+    /// What the leader waits for; followers hold what it last told.
+    pub waiting: watch::Sender<Waiting>,
+    /// Rises when the leader sees something new.
+    pub noticed: Notify,
+    presence: Mutex<Presence>,
+    contact: Mutex<Option<Contact>>,
+    offsets: Mutex<BTreeMap<ControllerId, i64>>,
+    routed: AtomicU64,
+}
+
+impl Brain {
+    /// Joins the parts.
+    pub fn new(
+        name: ControllerId,
+        raft: Raft<FleetMachine>,
+        sessions: Sessions,
+        peers: Peers,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            raft,
+            clock: FleetClock::default(),
+            sessions,
+            peers,
+            waiting: watch::Sender::new(Waiting::new()),
+            noticed: Notify::new(),
+            presence: Mutex::default(),
+            contact: Mutex::default(),
+            offsets: Mutex::default(),
+            routed: AtomicU64::new(0),
+        })
+    }
+
+    /// Looks at the replicated state as it is here and now.
+    pub fn read<T>(&self, look: impl FnOnce(&Fleet) -> T) -> T {
+        let machine = self.raft.machine();
+        let machine = machine.read().unwrap_or_else(PoisonError::into_inner);
+        look(machine.state())
+    }
+
+    /// Returns a copy of the state that stays as it is; for views, not for hot paths.
+    pub fn fleet(&self) -> Arc<Fleet> {
+        let machine = self.raft.machine();
+        let machine = machine.read().unwrap_or_else(PoisonError::into_inner);
+        machine.fleet()
+    }
+
+    /// Returns fleet time, never behind any command.
+    pub fn now(&self) -> FleetTime {
+        self.clock.now().max(self.read(|fleet| fleet.now))
+    }
+
+    /// Returns the term in which this controller leads, if it does.
+    pub fn leads(&self) -> Option<u64> {
+        let leadership = self.raft.watch_leadership().borrow().clone();
+        (leadership.leader == Some(self.raft.identity().raft_id)).then_some(leadership.term)
+    }
+
+    /// Returns the name of the leader, if one is known.
+    pub fn leader(&self) -> Option<ControllerId> {
+        let leader = self.raft.watch_leadership().borrow().leader?;
+        if leader == self.raft.identity().raft_id {
+            return Some(self.name.clone());
+        }
+        self.peers.name_of(leader)
+    }
+
+    /// Works on what the leader sees.
+    pub fn presence<T>(&self, work: impl FnOnce(&mut Presence) -> T) -> T {
+        work(&mut lock(&self.presence))
+    }
+
+    /// Records that the leader was heard from.
+    pub fn heard_from(&self, contact: Contact) {
+        *lock(&self.contact) = Some(contact);
+    }
+
+    /// Returns the term of the leader last heard from, and how long ago that was.
+    pub fn contact(&self) -> Option<(u64, Span)> {
+        if let Some(term) = self.leads() {
+            return Some((term, span(self.raft.status().quorum_age?)));
+        }
+        let contact = lock(&self.contact).clone()?;
+        Some((contact.term, elapsed(contact.at)))
+    }
+
+    /// Records that clients are steered by the state at `index`.
+    pub fn routed(&self, index: u64) {
+        self.routed.store(index, Ordering::Release);
+    }
+
+    /// Returns the index up to which clients are steered here: what confirms a drain.
+    pub fn routed_to(&self) -> u64 {
+        self.routed.load(Ordering::Acquire)
+    }
+
+    /// Records how far the clock of a peer is ahead of ours.
+    pub fn compare_clock(&self, peer: &ControllerId, theirs: WallTime) {
+        let offset = i64::try_from(theirs.0).unwrap_or(i64::MAX)
+            - i64::try_from(wall().0).unwrap_or(i64::MAX);
+        lock(&self.offsets).insert(peer.clone(), offset);
+    }
+
+    /// Returns how far our wall clock is off the controllers' median (DESIGN rule 15).
+    pub fn skew(&self) -> Span {
+        let mut offsets: Vec<i64> = lock(&self.offsets).values().copied().collect();
+        offsets.push(0);
+        offsets.sort_unstable();
+        Span(offsets[offsets.len() / 2].unsigned_abs())
+    }
+
+    /// Waits until what is read here includes everything committed before now.
+    pub async fn barrier(&self, kind: ReadKind) -> Result<(), Problem> {
+        let index = if self.leads().is_some() {
+            self.raft.read_index(kind).await.map_err(|error| no_leader(&error))?
+        } else {
+            let leader = self.leader().ok_or_else(|| no_leader(&"no leader is known"))?;
+            self.peers.read_index(&leader).await?
+        };
+        self.raft.wait_applied(index, READ_WAIT).await.map_err(|error| no_leader(&error))
+    }
+}
+
+/// Longest wait of a read for this controller to catch up.
+const READ_WAIT: Duration = Duration::from_secs(5);
+
+/// Returns the problem of a controller that cannot reach a leader.
+pub fn no_leader(error: &dyn std::fmt::Display) -> Problem {
+    let mut problem = Problem::new(Code::Unreachable, "no leader could be reached")
+        .because(error.to_string())
+        .hint("look at the controllers: trictl controller status");
+    problem.retryable = true;
+    problem
+}
+
+fn span(duration: Duration) -> Span {
+    Span(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,110 @@
+//! What the daemon's subcommands do, and how each ends.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use trireme_proto::key::request_to_pem;
+use trireme_proto::keyfile;
+
+use crate::config::{Config, ConfigError, LogFormat};
+use crate::machine::chain;
+use crate::pki::Store;
+use crate::server;
+
+/// Exit code of a wrong configuration, as of wrong arguments.
+const USAGE: u8 = 2;
+
+/// Serves until told to stop.
+pub fn run(config: Result<Config, ConfigError>, bootstrap: bool) -> ExitCode {
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    log_to_stderr(config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &error),
+    };
+    let stop = CancellationToken::new();
+    let ended = runtime.block_on(async {
+        let told = stop.clone();
+        let serving = server::run(config, bootstrap, stop.clone());
+        tokio::select! {
+            ended = serving => ended,
+            // Cancelling lets the server end by itself; only then is the runtime dropped.
+            never = stop_on_signals(told) => match never {},
+        }
+    });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}
+
+async fn stop_on_signals(stop: CancellationToken) -> std::convert::Infallible {
+    let streams = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    if let (Ok(mut terminate), Ok(mut interrupt)) = streams {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    }
+    std::future::pending().await
+}
+
+/// Prints the request for the root to sign.
+pub fn request(config: Result<Config, ConfigError>) -> ExitCode {
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match Store::new(config.data.join("pki")).issuing_request() {
+        Ok(request) => {
+            let text = request_to_pem(&request);
+            match std::io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(1, &error),
+            }
+        }
+        Err(error) => fail(1, &error),
+    }
+}
+
+/// Takes in what the root signed.
+pub fn install(config: Result<Config, ConfigError>, root: &Path, issuing: &Path) -> ExitCode {
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    let files = keyfile::read_public(root)
+        .and_then(|root| keyfile::read_public(issuing).map(|issuing| (root, issuing)));
+    let (root, issuing) = match files {
+        Ok(files) => files,
+        Err(error) => return fail(1, &error),
+    };
+    match Store::new(config.data.join("pki")).install(&config.fleet, &root, &issuing) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a daemon goes to its terminal")]
+fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("error: {}", chain(error));
+    ExitCode::from(code)
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,h2=warn,hyper=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

@@ -1,0 +1,281 @@
+//! Makes the documents that operators are answered with, labelled with index and age.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+use trireme_proto::id::{ControllerId, ServiceId, UpgradeId, Version};
+use trireme_proto::manifest::Known;
+use trireme_proto::model::Object;
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::view::{
+    AuditEntry, ControllerView, ControllersView, List, Manifests, RegionView,
+};
+use trireme_proto::wire::{DigestRequest, Document};
+
+use crate::audit::PAGE_MAX;
+use crate::brain::{Brain, Waiting};
+use crate::machine::chain;
+use crate::presence::Presence;
+use crate::state::Fleet;
+use crate::view::{self, Lens};
+
+/// Longest wait for a chosen controller to lead: several elections of the slowest profile.
+const TRANSFER_WAIT: Duration = Duration::from_secs(10);
+
+/// Makes documents.
+#[derive(Debug, Clone)]
+pub struct Documents {
+    brain: Arc<Brain>,
+}
+
+impl Documents {
+    /// Makes documents of what `brain` knows.
+    pub fn new(brain: Arc<Brain>) -> Self {
+        Self { brain }
+    }
+
+    /// Wraps a value as a document of this moment.
+    pub fn document<T: Serialize>(&self, value: &T) -> Document {
+        let json = serde_json::to_vec(value).expect("views have string keys");
+        let age = self.brain.contact().map_or(u64::MAX, |(_, age)| age.0);
+        Document {
+            json: json.into(),
+            index: self.brain.read(|fleet| fleet.index),
+            age_ms: if self.brain.leads().is_some() { 0 } else { age },
+            controller: self.brain.name.to_string(),
+            ..Document::default()
+        }
+    }
+
+    /// Looks at the fleet with everything that views need.
+    fn lens<T>(&self, look: impl FnOnce(Lens<'_>) -> T) -> T {
+        let fleet = self.brain.fleet();
+        let waiting: Waiting = self.brain.waiting.borrow().clone();
+        let now = self.brain.now();
+        let presence = if self.brain.leads().is_some() {
+            self.brain.presence(|presence| presence.clone())
+        } else {
+            // A follower knows the agents connected to itself.
+            let mut presence = Presence::default();
+            presence.hear(now, &self.brain.name, fleet.index, self.brain.sessions.digest());
+            presence
+        };
+        look(Lens { fleet: &fleet, waiting: &waiting, presence: &presence, now })
+    }
+
+    /// Returns one upgrade.
+    pub fn upgrade(&self, id: UpgradeId) -> Result<Document, Problem> {
+        let view = self.lens(|lens| {
+            let upgrade = lens.fleet.upgrades.get(&id)?;
+            Some(view::upgrade(lens, id, upgrade))
+        });
+        view.map(|view| self.document(&view))
+            .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no {id}")))
+    }
+
+    /// Returns the plan of an upgrade, judged on what this controller knows.
+    pub fn plan(&self, service: &ServiceId, version: &Version) -> Result<Document, Problem> {
+        let leads = self.brain.leads().is_some();
+        let view = self.lens(|lens| {
+            let evidence = lens.presence.evidence(lens.now);
+            let mut view = view::plan(lens, &evidence, service, version)?;
+            if !leads {
+                // Only the leader sees every agent; a start asks it anyway.
+                view.blocked.retain(|reason| reason.predicate == "upgrade.one_at_a_time");
+            }
+            Ok::<_, Problem>(view)
+        })?;
+        Ok(self.document(&view))
+    }
+
+    /// Explains an object.
+    pub fn why(&self, object: &str) -> Result<Document, Problem> {
+        Ok(self.document(&self.lens(|lens| view::why(lens, object))?))
+    }
+
+    /// Returns everything, all of a kind, or one.
+    pub fn get(&self, kind: &str, name: &str) -> Result<Document, Problem> {
+        if kind.is_empty() {
+            return Ok(self.document(&self.lens(|lens| manifests(lens.fleet))));
+        }
+        let items = self.lens(|lens| list(lens, kind))?;
+        let items: Vec<_> = items
+            .into_iter()
+            .filter(|(item, _)| name.is_empty() || item == name)
+            .map(|(_, json)| json)
+            .collect();
+        if items.is_empty() && !name.is_empty() {
+            return Err(Problem::new(Code::NotFound, format!("there is no {kind} {name}"))
+                .hint(format!("list them: trictl get {kind}")));
+        }
+        Ok(self.document(&List { items }))
+    }
+
+    /// Returns one object by itself.
+    pub fn one(&self, kind: &str, name: &str) -> Result<Document, Problem> {
+        let items = self.lens(|lens| list(lens, kind))?;
+        let found = items.into_iter().find(|(item, _)| item == name);
+        found
+            .map(|(_, json)| self.document(&json))
+            .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no {kind} {name}")))
+    }
+
+    /// Returns audit entries from number `from`, or the newest.
+    pub fn audit(&self, from: u64, limit: u32) -> Result<Vec<AuditEntry>, Problem> {
+        let limit = if limit == 0 { PAGE_MAX } else { limit as usize };
+        let last = self.brain.read(|fleet| fleet.audit.seq);
+        let newest = (last + 1).saturating_sub(limit as u64).max(1);
+        let reader = {
+            let machine = self.brain.raft.machine();
+            let machine = machine.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            machine.audit()
+        };
+        let from = if from == 0 { newest } else { from };
+        reader.page(from, last, limit).map_err(|error| Problem::new(Code::Failed, chain(&error)))
+    }
+
+    /// Returns what there is already, for checking manifests.
+    pub fn known(&self, fleet: &Fleet) -> Known {
+        Known {
+            regions: fleet.regions.keys().cloned().collect(),
+            services: fleet.services.keys().cloned().collect(),
+            // That a release never changes is decided in apply, with everything else that can
+            // have changed meanwhile.
+            releases: BTreeMap::new(),
+        }
+    }
+
+    /// Asks every controller how it stands.
+    pub async fn controllers(&self) -> Document {
+        let fleet = self.brain.fleet();
+        let leader = self.brain.leader();
+        let term = self.brain.raft.watch_leadership().borrow().term;
+        let mut items = Vec::new();
+        for (name, controller) in &fleet.controllers {
+            let standing = self.standing(name).await;
+            let role = match (&standing, leader.as_ref() == Some(name)) {
+                (None, _) => "unreachable",
+                (Some(_), true) => "leader",
+                (Some(_), false) => "follower",
+            };
+            items.push(ControllerView {
+                name: name.clone(),
+                raft_id: controller.raft_id,
+                region: controller.region.clone(),
+                role: role.to_owned(),
+                address: controller.address.clone(),
+                applied: standing.map(|(applied, _)| applied),
+                agents: standing.map(|(_, agents)| agents),
+            });
+        }
+        self.document(&ControllersView { fleet: fleet.name.clone(), term, leader, items })
+    }
+
+    /// Returns what a controller has applied and how many agents it has, if it answers.
+    async fn standing(&self, name: &ControllerId) -> Option<(u64, u32)> {
+        if *name == self.brain.name {
+            let agents = u32::try_from(self.brain.sessions.len()).unwrap_or(u32::MAX);
+            return Some((self.brain.read(|fleet| fleet.index), agents));
+        }
+        let reply = self.brain.peers.digest(name, DigestRequest::default()).await.ok()?;
+        Some((reply.applied, reply.agents))
+    }
+
+    /// Returns the controller besides the leader that has applied most.
+    pub async fn most_caught_up(&self) -> Result<ControllerId, Problem> {
+        let leader = self.brain.leader();
+        let names: Vec<ControllerId> = self.brain.read(|fleet| {
+            fleet
+                .controllers
+                .keys()
+                .filter(|name| Some(*name) != leader.as_ref())
+                .cloned()
+                .collect()
+        });
+        let mut best = None;
+        for name in names {
+            if let Some((applied, _)) = self.standing(&name).await {
+                best = best.max(Some((applied, name)));
+            }
+        }
+        best.map(|(_, name)| name).ok_or_else(|| {
+            Problem::new(Code::Unreachable, "no other controller answers")
+                .hint("look at them: trictl controller status")
+        })
+    }
+
+    /// Waits until `to` leads.
+    pub async fn wait_for_leader(&self, to: &ControllerId) -> Result<(), Problem> {
+        let deadline = Instant::now() + TRANSFER_WAIT;
+        let mut leadership = self.brain.raft.watch_leadership();
+        loop {
+            leadership.mark_unchanged();
+            if self.brain.leader().as_ref() == Some(to) {
+                return Ok(());
+            }
+            if tokio::time::timeout_at(deadline, leadership.changed()).await.is_err() {
+                return Err(Problem::new(
+                    Code::Failed,
+                    format!("controller {to} did not take over within {TRANSFER_WAIT:?}"),
+                )
+                .hint("look at it: trictl controller status"));
+            }
+        }
+    }
+}
+
+fn manifests(fleet: &Fleet) -> Manifests {
+    let regions = fleet.regions.values().cloned().map(Object::Region);
+    let services = fleet.services.values().map(|record| Object::Service(record.manifest.clone()));
+    let releases = fleet
+        .releases
+        .values()
+        .flat_map(|versions| versions.values())
+        .map(|record| Object::Release(record.manifest.clone()));
+    Manifests {
+        revision: fleet.revision,
+        objects: regions.chain(services).chain(releases).collect(),
+    }
+}
+
+type Named = (String, serde_json::Value);
+
+/// Returns every object of a kind with its name.
+fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
+    let fleet = lens.fleet;
+    let items = match kind {
+        "region" => {
+            let views = fleet.regions.values().map(|region| view::region(lens, region));
+            views.map(|v: RegionView| (v.region.name.to_string(), json(&v))).collect()
+        }
+        "service" => {
+            let views = fleet.services.values().map(|record| view::service(lens, record));
+            views.map(|v| (v.service.name.to_string(), json(&v))).collect()
+        }
+        "release" => view::releases(lens)
+            .into_iter()
+            .map(|v| (format!("{}@{}", v.release.service, v.release.version), json(&v)))
+            .collect(),
+        "node" => {
+            let views = fleet.nodes.iter().map(|(id, node)| view::node(lens, id, node));
+            views.map(|v| (v.name.to_string(), json(&v))).collect()
+        }
+        "upgrade" => {
+            let views = fleet.upgrades.iter().map(|(id, u)| view::upgrade(lens, *id, u));
+            views.map(|v| (v.id.to_string(), json(&v))).collect()
+        }
+        "grant" => view::grants(lens).into_iter().map(|v| (v.id.to_string(), json(&v))).collect(),
+        other => {
+            return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`"))
+                .hint("kinds are region, service, release, node, upgrade and grant"));
+        }
+    };
+    Ok(items)
+}
+
+fn json<T: Serialize>(value: &T) -> serde_json::Value {
+    serde_json::to_value(value).expect("views have string keys")
+}

@@ -1,0 +1,86 @@
+//! The leader asks every controller what it sees; each answer counts from when it was asked.
+//!
+//! The question also carries what followers need: the leader's term, its fleet time, and what its
+//! upgrades wait for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+use trireme_proto::id::ControllerId;
+use trireme_proto::time::WallTime;
+use trireme_proto::wire::DigestRequest;
+
+use crate::brain::Brain;
+
+/// Time between two questions while nothing is under way.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Time between two questions while an upgrade is under way: part of what an upgrade costs
+/// beyond what its manifest demands.
+const BUSY: Duration = Duration::from_millis(50);
+
+/// Asks until cancelled; for as long as this controller leads.
+pub async fn run(brain: Arc<Brain>, term: u64, stop: CancellationToken) {
+    let mut asking = JoinSet::new();
+    for peer in brain.peers.names() {
+        asking.spawn(ask_forever(Arc::clone(&brain), term, Some(peer), stop.clone()));
+    }
+    asking.spawn(ask_forever(Arc::clone(&brain), term, None, stop.clone()));
+    while asking.join_next().await.is_some() {}
+}
+
+async fn ask_forever(
+    brain: Arc<Brain>,
+    term: u64,
+    peer: Option<ControllerId>,
+    stop: CancellationToken,
+) {
+    loop {
+        match &peer {
+            Some(peer) => ask(&brain, term, peer).await,
+            None => look_here(&brain),
+        }
+        let busy = brain.read(|fleet| fleet.upgrades.values().any(|u| !u.phase.is_final()));
+        let mut changes = brain.sessions.changes();
+        changes.mark_unchanged();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(if busy { BUSY } else { IDLE }) => {}
+            // What agents connected here say needs no waiting for.
+            Ok(()) = changes.changed(), if peer.is_none() => {}
+        }
+    }
+}
+
+async fn ask(brain: &Brain, term: u64, peer: &ControllerId) {
+    let asked = brain.now();
+    let waiting = brain.waiting.borrow().clone();
+    let request = DigestRequest {
+        nonce: asked.0,
+        term,
+        leader: brain.name.to_string(),
+        fleet_time: asked.0,
+        waiting: serde_json::to_vec(&waiting).unwrap_or_default().into(),
+    };
+    match brain.peers.digest(peer, request).await {
+        Ok(reply) if reply.nonce == asked.0 => {
+            brain.compare_clock(peer, WallTime(reply.wall_ms));
+            let nodes = serde_json::from_slice(&reply.nodes).unwrap_or_default();
+            brain.presence(|presence| presence.hear(asked, peer, reply.applied, nodes));
+            brain.noticed.notify_one();
+        }
+        Ok(_) => debug!(%peer, "a digest answers another question"),
+        Err(problem) => debug!(%peer, %problem, "no digest"),
+    }
+}
+
+fn look_here(brain: &Brain) {
+    let asked = brain.now();
+    let applied = brain.routed_to();
+    let nodes = brain.sessions.digest();
+    brain.presence(|presence| presence.hear(asked, &brain.name, applied, nodes));
+    brain.noticed.notify_one();
+}

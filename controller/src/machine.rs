@@ -1,0 +1,209 @@
+//! The replicated state as Raft drives it: decode, apply, keep the audit, wake who waits.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::error;
+use trireme_proto::id::NodeId;
+use trireme_proto::problem::{Code, Problem};
+
+use crate::audit::{AuditLog, AuditReader};
+use crate::raft::{Machine, Position, Row, View};
+use crate::state::apply::Position as Place;
+use crate::state::fleet::{ClientRecord, Node};
+use crate::state::{self, Command, Fleet, Outcome, Reply};
+
+/// Who is told after commands were applied.
+pub trait Wake: Send + Sync + 'static {
+    /// Tells that these nodes have something new waiting for them.
+    fn nodes(&self, nodes: BTreeSet<NodeId>);
+}
+
+/// The fleet's state, its audit, and who waits for changes.
+pub struct FleetMachine {
+    /// What the controllers agree on. Shared so that a view is taken without copying; the first
+    /// command after that copies it once.
+    fleet: Arc<Fleet>,
+    audit: AuditLog,
+    woken: BTreeSet<NodeId>,
+    wake: Arc<dyn Wake>,
+    failed: watch::Sender<Option<String>>,
+}
+
+impl std::fmt::Debug for FleetMachine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FleetMachine").field("index", &self.fleet.index).finish_non_exhaustive()
+    }
+}
+
+impl FleetMachine {
+    /// Returns the empty state over an audit log.
+    pub fn new(audit: AuditLog, wake: Arc<dyn Wake>) -> Self {
+        let failed = watch::Sender::new(None);
+        Self { fleet: Arc::default(), audit, woken: BTreeSet::new(), wake, failed }
+    }
+
+    /// Returns the state as it is now, cheaply.
+    pub fn fleet(&self) -> Arc<Fleet> {
+        Arc::clone(&self.fleet)
+    }
+
+    /// Looks at the state in place.
+    pub fn state(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Returns a reader of the audit log.
+    pub fn audit(&self) -> AuditReader {
+        self.audit.reader()
+    }
+
+    /// Tells when this controller can no longer keep what it must keep.
+    pub fn failures(&self) -> watch::Receiver<Option<String>> {
+        self.failed.subscribe()
+    }
+
+    fn check<T, E: std::error::Error>(&self, what: &str, result: Result<T, E>) {
+        if let Err(failure) = result {
+            let message = format!("{what}: {}", chain(&failure));
+            error!(%message, "stopping: the audit log is part of every command");
+            self.failed.send_replace(Some(message));
+        }
+    }
+}
+
+/// Writes an error with all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl Machine for FleetMachine {
+    fn apply(&mut self, at: Position, command: &[u8]) -> Bytes {
+        let place = Place { index: at.index, term: at.term };
+        let reply = match serde_json::from_slice::<Command>(command) {
+            Ok(command) => {
+                let fleet = Arc::make_mut(&mut self.fleet);
+                let (reply, effects) = state::apply(fleet, place, &command);
+                if let Some(entry) = &effects.audit {
+                    self.audit.push(entry);
+                }
+                self.woken.extend(effects.wake);
+                reply
+            }
+            // Every controller refuses it alike: the state stays the same everywhere.
+            Err(error) => Reply {
+                index: at.index,
+                outcome: Outcome::Refused(Problem::new(
+                    Code::Failed,
+                    format!("this controller does not know the command: {error}"),
+                )),
+            },
+        };
+        serde_json::to_vec(&reply).expect("a reply is plain strings and numbers").into()
+    }
+
+    fn batch_applied(&mut self, _index: u64) {
+        let written = self.audit.flush();
+        self.check("the audit log cannot be written", written);
+        if !self.woken.is_empty() {
+            self.wake.nodes(std::mem::take(&mut self.woken));
+        }
+    }
+
+    fn view(&self) -> Box<dyn View> {
+        Box::new(FleetView { fleet: self.fleet(), audit: self.audit() })
+    }
+
+    fn restore(&mut self, rows: &mut dyn Iterator<Item = io::Result<Row>>) -> io::Result<()> {
+        let mut fleet = Fleet::default();
+        let mut rows = rows.peekable();
+        while let Some(row) = rows.next_if(|row| !matches!(row, Ok(row) if row.table == AUDIT)) {
+            take_row(&mut fleet, &row?)?;
+        }
+        let audit = rows.map(|row| row.and_then(|row| audit_row(&row)));
+        self.audit.restore(audit).map_err(io::Error::other)?;
+        self.woken.extend(fleet.nodes.keys().cloned());
+        self.fleet = Arc::new(fleet);
+        Ok(())
+    }
+}
+
+const FLEET: &str = "fleet";
+const NODES: &str = "nodes";
+const CLIENTS: &str = "clients";
+const AUDIT: &str = "audit";
+
+#[derive(Serialize, Deserialize)]
+struct NodeRow(NodeId, Node);
+
+#[derive(Serialize, Deserialize)]
+struct ClientRow(String, ClientRecord);
+
+struct FleetView {
+    fleet: Arc<Fleet>,
+    audit: AuditReader,
+}
+
+impl View for FleetView {
+    fn rows(self: Box<Self>, emit: &mut dyn FnMut(Row) -> io::Result<()>) -> io::Result<()> {
+        let mut rest = Fleet::clone(&self.fleet);
+        let nodes = std::mem::take(&mut rest.nodes);
+        let clients = std::mem::take(&mut rest.clients);
+        emit(row(FLEET, &rest)?)?;
+        for (id, node) in nodes {
+            emit(row(NODES, &NodeRow(id, node))?)?;
+        }
+        for (client, record) in clients {
+            emit(row(CLIENTS, &ClientRow(client, record))?)?;
+        }
+        let mut audit = |seq: u64, entry: &[u8]| {
+            let mut bytes = seq.to_be_bytes().to_vec();
+            bytes.extend_from_slice(entry);
+            emit(Row { table: AUDIT.into(), value: bytes.into() })
+        };
+        self.audit.rows(rest.audit.seq, &mut audit).map_err(io::Error::other)
+    }
+}
+
+fn row<T: Serialize>(table: &'static str, value: &T) -> io::Result<Row> {
+    Ok(Row { table: table.into(), value: serde_json::to_vec(value)?.into() })
+}
+
+fn take_row(fleet: &mut Fleet, row: &Row) -> io::Result<()> {
+    match &*row.table {
+        FLEET => *fleet = serde_json::from_slice(&row.value)?,
+        NODES => {
+            let NodeRow(id, node) = serde_json::from_slice(&row.value)?;
+            fleet.nodes.insert(id, node);
+        }
+        CLIENTS => {
+            let ClientRow(client, record) = serde_json::from_slice(&row.value)?;
+            fleet.clients.insert(client, record);
+        }
+        other => {
+            let message =
+                format!("snapshot has a table {other} that this controller does not know");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+    }
+    Ok(())
+}
+
+fn audit_row(row: &Row) -> io::Result<(u64, Vec<u8>)> {
+    let (seq, entry) =
+        row.value.split_first_chunk::<8>().filter(|_| row.table == AUDIT).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "snapshot has a damaged audit row")
+        })?;
+    Ok((u64::from_be_bytes(*seq), entry.to_vec()))
+}

@@ -1,0 +1,321 @@
+//! The client side of Raft between controllers.
+//!
+//! Each peer gets three channels, for appends and votes, for heartbeats, and for snapshots, so that
+//! a heartbeat never waits behind data. They are made once and shared by every client of the
+//! library; one that timed out repeatedly is dialled anew. A peer that cannot be reached, or that
+//! refuses us, is `Unreachable`: the library then backs off instead of trying again at once.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use openraft::errors::{NetworkError, RPCError, Unreachable};
+use openraft::network::{
+    Backoff, NetAppend, NetBackoff, NetTransferLeader, NetVote, RPCOption, RPCTypes,
+    RaftNetworkFactory,
+};
+use openraft::raft::{
+    AppendEntriesResponse, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use prost::Message;
+use tonic::metadata::{Binary, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use trireme_proto::wire;
+use trireme_proto::wire::raft_client::RaftClient;
+
+use super::disk::Identity;
+use super::types::{
+    AppendRequest, Malformed, Member, Record, Types, append_to_wire, appended_from_wire,
+    id_from_wire, id_to_wire, vote_from_wire, vote_to_wire,
+};
+use super::{ENVELOPE, MESSAGE_BYTES_MAX};
+
+/// Timeouts in a row after which a channel is thought dead and dialled anew.
+const TIMEOUTS_MAX: u32 = 3;
+
+/// Tells why no channel to a member can be made.
+pub type DialError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes channels to members; TLS and identity are its business.
+///
+/// A channel connects when first used, with a connect timeout around a second and HTTP/2 pings on
+/// idle connections, or a silent loss goes unnoticed. It is called several times for each member.
+pub trait Dial: Send + Sync + 'static {
+    /// Returns a new channel to a member.
+    fn channel(&self, member: &Member) -> Result<Channel, DialError>;
+}
+
+/// What a channel is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    Log,
+    Heartbeat,
+    Snapshot,
+}
+
+/// Makes the library's clients.
+pub(super) struct Network {
+    identity: Arc<Identity>,
+    dial: Arc<dyn Dial>,
+    /// No activity on a stream for this long, with replies due, ends it.
+    patience: Duration,
+    links: HashMap<(u64, Purpose), (Record, Arc<Link>)>,
+}
+
+impl Network {
+    pub(super) fn new(identity: Arc<Identity>, dial: Arc<dyn Dial>, patience: Duration) -> Self {
+        Self { identity, dial, patience, links: HashMap::new() }
+    }
+
+    fn client(&mut self, id: u64, record: &Record, purpose: Purpose) -> Client {
+        let known = self.links.get(&(id, purpose)).filter(|(known, _)| known == record);
+        let link = if let Some((_, link)) = known {
+            Arc::clone(link)
+        } else {
+            let link = Arc::new(Link::new(&self.identity, &self.dial, record.member(id)));
+            self.links.insert((id, purpose), (record.clone(), Arc::clone(&link)));
+            link
+        };
+        Client { link, purpose, patience: self.patience }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, node: &Record) -> Client {
+        self.client(target, node, Purpose::Log)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Record) -> Client {
+        self.client(target, node, Purpose::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &Record) -> Client {
+        self.client(target, node, Purpose::Snapshot)
+    }
+}
+
+/// One channel to one member, made when needed.
+pub(super) struct Link {
+    from: u64,
+    pub(super) member: Member,
+    envelope: MetadataValue<Binary>,
+    dial: Arc<dyn Dial>,
+    client: Mutex<Option<RaftClient<Channel>>>,
+    timeouts: AtomicU32,
+}
+
+impl Link {
+    fn new(identity: &Identity, dial: &Arc<dyn Dial>, member: Member) -> Self {
+        let envelope = wire::RaftEnvelope {
+            fleet: identity.fleet.clone(),
+            from: identity.raft_id,
+            from_disk: identity.disk.clone(),
+            to: member.id,
+            to_disk: member.disk.clone(),
+        };
+        Self {
+            from: identity.raft_id,
+            envelope: MetadataValue::from_bytes(&envelope.encode_to_vec()),
+            member,
+            dial: Arc::clone(dial),
+            client: Mutex::default(),
+            timeouts: AtomicU32::new(0),
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<RaftClient<Channel>>> {
+        // Replaced whole, so a panic elsewhere leaves nothing half done.
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn client(&self) -> Result<RaftClient<Channel>, Unreachable<Types>> {
+        let mut slot = self.slot();
+        if let Some(client) = &*slot {
+            return Ok(client.clone());
+        }
+        let channel = self
+            .dial
+            .channel(&self.member)
+            .map_err(|e| Unreachable::from_string(format!("dialling {}: {e}", self.member.addr)))?;
+        let client = RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(slot.insert(client).clone())
+    }
+
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert_bin(ENVELOPE, self.envelope.clone());
+        request
+    }
+
+    /// Waits for an answer no longer than the library allows.
+    pub(super) async fn call<T>(
+        &self,
+        action: RPCTypes,
+        limit: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, RPCError<Types>> {
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(response)) => {
+                self.timeouts.store(0, Ordering::Relaxed);
+                Ok(response.into_inner())
+            }
+            Ok(Err(status)) => Err(self.refused(action, limit, &status)),
+            Err(_) => Err(self.late(action, limit)),
+        }
+    }
+
+    pub(super) fn late(&self, action: RPCTypes, timeout: Duration) -> RPCError<Types> {
+        if self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_MAX {
+            self.timeouts.store(0, Ordering::Relaxed);
+            self.slot().take();
+        }
+        let (id, target) = (self.from, self.member.id);
+        RPCError::Timeout(openraft::errors::Timeout { action, id, target, timeout })
+    }
+
+    pub(super) fn refused(
+        &self,
+        action: RPCTypes,
+        limit: Duration,
+        status: &Status,
+    ) -> RPCError<Types> {
+        let text = || format!("{} ({}): {}", self.member.name, self.member.addr, status.message());
+        match status.code() {
+            Code::DeadlineExceeded | Code::Cancelled => self.late(action, limit),
+            Code::Internal | Code::Unknown | Code::ResourceExhausted | Code::OutOfRange => {
+                RPCError::Network(NetworkError::from_string(text()))
+            }
+            // Not there, or there and refusing us: neither gets better by asking at once.
+            _ => RPCError::Unreachable(Unreachable::from_string(text())),
+        }
+    }
+}
+
+pub(super) fn malformed(error: &Malformed) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+/// The library's client for one member and purpose.
+pub(super) struct Client {
+    pub link: Arc<Link>,
+    pub purpose: Purpose,
+    pub patience: Duration,
+}
+
+impl NetBackoff<Types> for Client {
+    fn backoff(&self) -> Option<Backoff> {
+        None
+    }
+}
+
+impl NetAppend<Types> for Client {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendRequest,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let mut client = self.link.client()?;
+        let call = client.append(self.link.request(append_to_wire(&rpc)));
+        let reply = self.link.call(RPCTypes::AppendEntries, option.soft_ttl(), call).await?;
+        Ok(appended_from_wire(reply).map_err(|e| malformed(&e))?.into())
+    }
+}
+
+impl NetVote<Types> for Client {
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_for_vote(&rpc, false, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_for_vote(&rpc, true, &option).await
+    }
+}
+
+impl Client {
+    async fn ask_for_vote(
+        &self,
+        rpc: &VoteRequest<Types>,
+        pre: bool,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let mut client = self.link.client()?;
+        let message = wire::RaftVoteRequest {
+            vote: Some(vote_to_wire(&rpc.vote)),
+            last: rpc.last_log_id.as_ref().map(id_to_wire),
+            transfer: rpc.leadership_transfer,
+            pre,
+        };
+        let call = client.vote(self.link.request(message));
+        let reply = self.link.call(RPCTypes::Vote, option.soft_ttl(), call).await?;
+        Ok(VoteResponse {
+            vote: vote_from_wire(reply.vote).map_err(|e| malformed(&e))?,
+            vote_granted: reply.granted,
+            last_log_id: reply.last.map(id_from_wire),
+        })
+    }
+}
+
+impl NetTransferLeader<Types> for Client {
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        use wire::raft_transfer_reply::Result as Reply;
+        let mut client = self.link.client()?;
+        let call = client.transfer_leader(self.link.request(wire::RaftTransferRequest {
+            from: Some(vote_to_wire(req.from_leader())),
+            to: *req.to_node_id(),
+            last: req.last_log_id().map(id_to_wire),
+        }));
+        // The target answers when its log is flushed, so it gets all the time there is.
+        let reply = self.link.call(RPCTypes::TransferLeader, option.hard_ttl(), call).await?;
+        let vote = |v| vote_from_wire(v).map_err(|e| malformed(&e));
+        Ok(match reply.result.ok_or(Malformed("transfer reply")).map_err(|e| malformed(&e))? {
+            Reply::Accepted(_) => Ok(()),
+            Reply::VoteChanged(it) => Err(TransferLeaderError::VoteChanged {
+                expected: vote(it.expected)?,
+                actual: vote(it.actual)?,
+            }),
+            Reply::LogBehind(it) => Err(TransferLeaderError::LogNotFlushed {
+                expected: it.expected.map(id_from_wire),
+                actual: it.actual.map(id_from_wire),
+            }),
+        })
+    }
+}
+
+/// What a controller says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identified {
+    /// Its fleet, id, name and disk.
+    pub identity: Identity,
+    /// Whether it belongs to a group.
+    pub initialized: bool,
+}
+
+/// Asks who answers on a channel, before there is a group.
+pub async fn identify(channel: Channel, timeout: Duration) -> Result<Identified, Status> {
+    let mut client = RaftClient::new(channel);
+    let reply =
+        tokio::time::timeout(timeout, client.identify(wire::IdentifyRequest {})).await.map_err(
+            |_| Status::deadline_exceeded("the controller did not say who it is in time"),
+        )??;
+    let wire::IdentifyReply { fleet, name, raft_id, disk, initialized } = reply.into_inner();
+    Ok(Identified { identity: Identity { fleet, raft_id, name, disk }, initialized })
+}

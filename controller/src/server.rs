@@ -1,0 +1,335 @@
+//! Composition root: the one place where the parts of a controller meet.
+//!
+//! ```text
+//!  peer listener   Raft, Peer         controllers' certificates
+//!  api listener    Agent, Operator    agents' and users' certificates
+//!  enrol listener  Enrol              no certificate, a one-time token
+//!  dns             UDP and TCP        anybody
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tracing::{info, warn};
+use trireme_proto::channel::{ChannelOptions, channel};
+use trireme_proto::tls::{Credentials, Server as Wanted};
+use trireme_proto::wire::agent_server::AgentServer;
+use trireme_proto::wire::enrol_server::EnrolServer;
+use trireme_proto::wire::operator_server::OperatorServer;
+use trireme_proto::wire::peer_server::PeerServer;
+
+use crate::accept::{Acceptor, Connections, Incoming, Limits, peer_identity};
+use crate::api::{AgentApi, EnrolApi, OperatorApi, PeerApi, is_denied};
+use crate::audit::AuditLog;
+use crate::brain::Brain;
+use crate::clock::wall;
+use crate::config::Config;
+use crate::dns::Dns;
+use crate::machine::{FleetMachine, chain};
+use crate::peers::Peers;
+use crate::pki::{Authority, Store};
+use crate::raft::{self, Dial, DialError, Member, PeerIdentity, Raft};
+use crate::sessions::Sessions;
+use crate::zone::zone;
+use crate::{bootstrap, reconcile};
+
+/// Largest message from an operator: manifests of a whole fleet.
+const OPERATOR_MESSAGE_MAX: usize = 4 << 20;
+
+/// Largest message from an agent: a heartbeat of a thousand services.
+const AGENT_MESSAGE_MAX: usize = 1 << 20;
+
+/// Largest message from a controller: a digest of ten thousand nodes.
+const PEER_MESSAGE_MAX: usize = 16 << 20;
+
+/// HTTP/2 window of an agent's or operator's connection: they send little, and many are open.
+const SMALL_WINDOW: u32 = 64 << 10;
+
+/// Requests under way on one connection.
+const STREAMS_MAX: u32 = 256;
+
+/// Time for short requests to be answered when the controller is told to stop.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// Time between two looks for connections whose certificate has ended.
+const EXPIRY_TICK: Duration = Duration::from_secs(5);
+
+/// Time for the rest to end when the controller is told to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Shortest time between two computations of the DNS zone.
+const ZONE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Tells why a controller cannot start or had to stop, with what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct ServerError {
+    what: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ServerError {
+    fn because<E: std::error::Error + Send + Sync + 'static>(
+        what: impl Into<String>,
+    ) -> impl FnOnce(E) -> Self {
+        let what = what.into();
+        move |source| Self { what, source: Some(Box::new(source)) }
+    }
+}
+
+/// Makes Raft's channels to other controllers.
+struct PeerDial(Credentials);
+
+impl Dial for PeerDial {
+    fn channel(&self, member: &Member) -> Result<tonic::transport::Channel, DialError> {
+        let server = Wanted::Controller(member.name.parse()?);
+        Ok(channel(&member.addr, &server, &self.0, &ChannelOptions::default())?)
+    }
+}
+
+/// Listeners, bound before anything else is started.
+struct Listeners {
+    peer: TcpListener,
+    api: TcpListener,
+    enrol: TcpListener,
+}
+
+/// Runs a controller until it is told to stop or can no longer keep its promises.
+pub async fn run(
+    config: Config,
+    bootstrap: bool,
+    stop: CancellationToken,
+) -> Result<(), ServerError> {
+    let store = Store::new(config.data.join("pki"));
+    let authority = store.load(&config.fleet, &config.region, &config.name, wall()).map_err(
+        ServerError::because(format!(
+            "controller {} has no usable identity in {}; set one up with `trireme-controller \
+             request`, `trictl ca sign-controller` and `trireme-controller install`",
+            config.name,
+            config.data.join("pki").display()
+        )),
+    )?;
+    let authority = Arc::new(authority);
+    let listeners = Listeners {
+        peer: bind("listen.peer", config.listen.peer).await?,
+        api: bind("listen.api", config.listen.api).await?,
+        enrol: bind("listen.enrol", config.listen.enrol).await?,
+    };
+    let primary = config.name.to_string();
+    let empty = zone(&crate::state::Fleet::default(), &config.domain, &primary)
+        .map_err(ServerError::because("`domain` cannot be answered for"))?;
+    let answers = Arc::new(ArcSwap::from_pointee(empty));
+    let dns = Dns::bind(&[config.listen.dns], Arc::clone(&answers))
+        .await
+        .map_err(ServerError::because("the built-in DNS cannot start"))?;
+
+    let sessions = Sessions::default();
+    let audit = AuditLog::open(&config.data.join("audit.redb"))
+        .map_err(ServerError::because("the audit log cannot be opened"))?;
+    let machine = FleetMachine::new(audit, Arc::new(sessions.clone()));
+    let mut failures = machine.failures();
+    let dial = Arc::new(PeerDial(authority.credentials().clone()));
+    let raft = Raft::start(raft_config(&config)?, Arc::clone(&dial) as Arc<dyn Dial>, machine)
+        .await
+        .map_err(ServerError::because("the replicated log cannot be opened"))?;
+    let peers = Peers::new(config.others(), authority.credentials())
+        .map_err(ServerError::because("the other controllers cannot be dialled"))?;
+    let brain = Brain::new(config.name.clone(), raft, sessions, peers);
+    let connections = Connections::default();
+
+    let mut tasks = JoinSet::new();
+    serve(&mut tasks, &brain, &authority, &connections, listeners, &stop)?;
+    tasks.spawn(dns.run(stop.clone()));
+    tasks.spawn(reconcile::run(Arc::clone(&brain), stop.clone()));
+    let published = Published { config: config.clone(), answers, connections: connections.clone() };
+    let publishing = publish(Arc::clone(&brain), published, stop.clone());
+    tasks.spawn(publishing);
+    let renewing = (Arc::clone(&authority), stop.clone());
+    tasks.spawn(async move {
+        let (authority, stop) = renewing;
+        if let Err(error) = authority.keep_renewed(stop).await {
+            warn!(error = chain(&error), "the controller's certificate is not renewed any more");
+        }
+    });
+    info!(controller = %config.name, api = %config.listen.api, dns = %config.listen.dns, "serving");
+    if bootstrap {
+        bootstrap::run(Arc::clone(&brain), &config, &*dial)
+            .await
+            .map_err(ServerError::because("the fleet cannot be initialised"))?;
+    }
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        fatal = brain.raft.stopped() => {
+            Err(ServerError::because("the replicated log cannot go on")(fatal))
+        }
+        message = failure(&mut failures) => Err(ServerError { what: message, source: None }),
+    };
+    stop.cancel();
+    // Streams of agents never end by themselves: they go to another controller at once.
+    tokio::time::sleep(GRACE).await;
+    connections.cut_all();
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        warn!("some requests did not end in time");
+    }
+    brain.raft.shutdown().await;
+    ended
+}
+
+async fn failure(failures: &mut tokio::sync::watch::Receiver<Option<String>>) -> String {
+    let failed = failures.wait_for(Option::is_some).await.map(|message| message.clone());
+    match failed {
+        Ok(Some(message)) => message,
+        _ => std::future::pending().await,
+    }
+}
+
+fn raft_config(config: &Config) -> Result<raft::Config, ServerError> {
+    let profile = config.profile().map_err(|what| ServerError { what, source: None })?;
+    Ok(raft::Config {
+        fleet: config.fleet.to_string(),
+        id: config.raft_id,
+        name: config.name.to_string(),
+        dir: config.data.join("raft"),
+        profile,
+        snapshot_every: config.snapshot_every,
+    })
+}
+
+async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let what = if source.kind() == std::io::ErrorKind::AddrInUse {
+            format!(
+                "{name}: {address} is in use; `ss -lntp 'sport = :{}'` names the holder: stop it \
+                 or listen elsewhere",
+                address.port()
+            )
+        } else {
+            format!("{name}: cannot listen on {address}")
+        };
+        ServerError { what, source: Some(Box::new(source)) }
+    })
+}
+
+/// Starts the three listeners with what each serves.
+fn serve(
+    tasks: &mut JoinSet<()>,
+    brain: &Arc<Brain>,
+    authority: &Arc<Authority>,
+    connections: &Connections,
+    listeners: Listeners,
+    stop: &CancellationToken,
+) -> Result<(), ServerError> {
+    let tls = || ServerError::because("TLS cannot be set up");
+    let mutual = |listener| {
+        Acceptor::mutual(listener, authority.credentials(), Limits::default(), connections.clone())
+    };
+    let (acceptor, incoming) = mutual(listeners.peer).map_err(tls())?;
+    tasks.spawn(acceptor.run(stop.clone()));
+    let raft = brain.raft.service(authorize_peer(Arc::clone(brain)));
+    let peer = PeerServer::new(PeerApi::new(Arc::clone(brain)))
+        .max_decoding_message_size(PEER_MESSAGE_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_MAX);
+    let router = Server::builder().tcp_nodelay(true).add_service(raft).add_service(peer);
+    tasks.spawn(run_router("peer", router, incoming, stop.clone()));
+
+    let (acceptor, incoming) = mutual(listeners.api).map_err(tls())?;
+    tasks.spawn(acceptor.run(stop.clone()));
+    let agent = AgentServer::new(AgentApi::new(Arc::clone(brain), Arc::clone(authority)))
+        .max_decoding_message_size(AGENT_MESSAGE_MAX);
+    let operator = OperatorServer::new(OperatorApi::new(Arc::clone(brain), Arc::clone(authority)))
+        .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_MAX);
+    let router = small().add_service(agent).add_service(operator);
+    tasks.spawn(run_router("api", router, incoming, stop.clone()));
+
+    let joining = Acceptor::joining(
+        listeners.enrol,
+        authority.credentials(),
+        Limits::default(),
+        connections.clone(),
+    );
+    let (acceptor, incoming) = joining.map_err(tls())?;
+    tasks.spawn(acceptor.run(stop.clone()));
+    let enrol = EnrolServer::new(EnrolApi::new(Arc::clone(brain), Arc::clone(authority)))
+        .max_decoding_message_size(AGENT_MESSAGE_MAX);
+    tasks.spawn(run_router("enrol", small().add_service(enrol), incoming, stop.clone()));
+    Ok(())
+}
+
+/// Returns a server for many quiet connections.
+fn small() -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .initial_connection_window_size(SMALL_WINDOW)
+        .initial_stream_window_size(SMALL_WINDOW)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+}
+
+async fn run_router(
+    name: &'static str,
+    router: tonic::transport::server::Router,
+    incoming: Incoming,
+    stop: CancellationToken,
+) {
+    let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
+    if let Err(error) = served {
+        warn!(listener = name, error = chain(&error), "a listener ended");
+    }
+}
+
+/// Lets only controllers of this fleet that were not removed speak Raft.
+fn authorize_peer(brain: Arc<Brain>) -> impl raft::Authorize {
+    move |extensions: &tonic::Extensions| -> Result<PeerIdentity, tonic::Status> {
+        let peer = peer_identity(extensions)?;
+        let (_, controller) = peer.controller()?;
+        match brain.read(|fleet| is_denied(fleet, &peer.identity)) {
+            None => Ok(PeerIdentity { name: controller.to_string() }),
+            Some(reason) => Err(tonic::Status::permission_denied(reason)),
+        }
+    }
+}
+
+/// What follows the replicated state.
+struct Published {
+    config: Config,
+    answers: Arc<ArcSwap<crate::dns::Zone>>,
+    connections: Connections,
+}
+
+/// Follows the replicated state: the DNS zone, and connections of those who are denied.
+async fn publish(brain: Arc<Brain>, published: Published, stop: CancellationToken) {
+    let Published { config, answers, connections } = published;
+    let mut applied = brain.raft.watch_applied();
+    let mut denied = 0;
+    loop {
+        applied.mark_unchanged();
+        let fleet = brain.fleet();
+        match zone(&fleet, &config.domain, config.name.as_str()) {
+            Ok(zone) => answers.store(Arc::new(zone)),
+            Err(error) => warn!(%error, "the DNS zone stays as it was"),
+        }
+        brain.routed(fleet.index);
+        if fleet.denied.len() != denied {
+            denied = fleet.denied.len();
+            let cut = connections.cut(|peer| is_denied(&fleet, &peer.identity).is_some());
+            info!(connections = cut, "denied identities were cut off");
+        }
+        drop(fleet);
+        tokio::time::sleep(ZONE_PAUSE).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = applied.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(EXPIRY_TICK) => { connections.cut_expired(wall()); }
+        }
+    }
+}

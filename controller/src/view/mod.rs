@@ -1,0 +1,97 @@
+//! Documents for operators, computed from the replicated state. Pure.
+
+mod node;
+mod service;
+mod upgrade;
+mod why;
+
+use trireme_proto::id::{ServiceId, UpgradeId};
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::time::FleetTime;
+use trireme_proto::view::{GrantView, ReleaseView};
+
+pub use node::node;
+pub use service::{region, service};
+pub use upgrade::{plan, upgrade};
+pub use why::why;
+
+use crate::brain::Waiting;
+use crate::presence::Presence;
+use crate::state::Fleet;
+use crate::state::fleet::GrantState;
+
+/// All that a document is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Lens<'a> {
+    /// What the controllers agree on, as this one has it.
+    pub fleet: &'a Fleet,
+    /// What the leader waits for, as it last told.
+    pub waiting: &'a Waiting,
+    /// What is seen from here.
+    pub presence: &'a Presence,
+    /// Fleet time.
+    pub now: FleetTime,
+}
+
+/// Returns the grants, held ones first.
+pub fn grants(lens: Lens<'_>) -> Vec<GrantView> {
+    let mut grants: Vec<_> = lens.fleet.grants.iter().collect();
+    grants.sort_by_key(|(id, grant)| (!grant.is_held(), std::cmp::Reverse(**id)));
+    grants
+        .into_iter()
+        .map(|(id, grant)| {
+            let state = match &grant.state {
+                GrantState::Held if lens.now > grant.due => "overdue".to_owned(),
+                GrantState::Held => "held".to_owned(),
+                GrantState::Released { proof } => format!("released: {proof}"),
+                GrantState::Forced { reason } => format!("forced: {reason}"),
+            };
+            GrantView {
+                id: *id,
+                holder: grant.holder.to_string(),
+                takes: grant
+                    .takes
+                    .iter()
+                    .map(|(node, service)| format!("{node}/{service}"))
+                    .collect(),
+                state,
+                age: lens.now.since(grant.at),
+                released_by: if grant.is_held() {
+                    "the report of every node that its switch is confirmed or undone".to_owned()
+                } else {
+                    "it has ended".to_owned()
+                },
+                actor: grant.actor.clone(),
+            }
+        })
+        .collect()
+}
+
+/// Returns the releases, by service and version.
+pub fn releases(lens: Lens<'_>) -> Vec<ReleaseView> {
+    let records = lens.fleet.releases.values().flat_map(|versions| versions.values());
+    records
+        .map(|record| ReleaseView { release: record.manifest.clone(), good: record.good })
+        .collect()
+}
+
+/// Finds an upgrade by its id, or the newest of a service by the service's name.
+pub fn find_upgrade(fleet: &Fleet, text: &str) -> Result<UpgradeId, Problem> {
+    let missing = |message: String| {
+        Problem::new(Code::NotFound, message).hint("list them: trictl get upgrade")
+    };
+    if let Ok(id) = text.parse::<UpgradeId>() {
+        return fleet
+            .upgrades
+            .contains_key(&id)
+            .then_some(id)
+            .ok_or_else(|| missing(format!("there is no {id}")));
+    }
+    let service: ServiceId = text.parse().map_err(|_| {
+        Problem::new(Code::Usage, format!("`{text}` names neither an upgrade nor a service"))
+            .hint("write upgrade-NUMBER or a service's name: trictl get upgrade")
+    })?;
+    fleet
+        .newest_upgrade(&service)
+        .ok_or_else(|| missing(format!("service {service} was never upgraded")))
+}

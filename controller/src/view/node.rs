@@ -1,0 +1,69 @@
+//! Nodes as operators see them.
+
+use std::collections::BTreeMap;
+
+use trireme_proto::action::{Observed, ServiceState};
+use trireme_proto::id::{NodeId, ServiceId};
+use trireme_proto::view::{ActionView, NodeService, NodeView};
+
+use super::Lens;
+use crate::state::fleet::{ActionRecord, Node};
+use crate::state::traffic;
+
+/// Returns one node.
+pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
+    let sighting = lens.presence.nodes.get(id);
+    let state = if node.removed {
+        "removed"
+    } else if node.lost {
+        "lost"
+    } else if node.agent_version.is_empty() {
+        "joined"
+    } else {
+        "ready"
+    };
+    let services = lens
+        .fleet
+        .services_on(id)
+        .into_iter()
+        .map(|record| {
+            let service = &record.manifest.name;
+            let targets = traffic::targets(lens.fleet, &record.manifest);
+            (service.clone(), on_node(node, service, targets.contains(id)))
+        })
+        .collect::<BTreeMap<_, _>>();
+    NodeView {
+        name: id.clone(),
+        region: node.region.clone(),
+        address: node.address.clone(),
+        labels: node.labels.clone(),
+        state: state.to_owned(),
+        generation: node.generation,
+        connected_to: sighting.map(|seen| seen.controller.clone()),
+        last_seen: sighting.map(|seen| lens.now.since(seen.at)),
+        agent_version: (!node.agent_version.is_empty()).then(|| node.agent_version.clone()),
+        services,
+        action: node.action.as_ref().filter(|action| !action.is_final()).map(action),
+    }
+}
+
+/// Returns what is known of a service on a node.
+pub(super) fn on_node(node: &Node, service: &ServiceId, in_traffic: bool) -> NodeService {
+    let observed = node.observed.get(service).cloned().unwrap_or(Observed {
+        state: ServiceState::NeverStarted,
+        running: None,
+        version: None,
+        failing: BTreeMap::new(),
+    });
+    NodeService { observed, in_traffic }
+}
+
+/// Returns an action.
+pub(super) fn action(record: &ActionRecord) -> ActionView {
+    ActionView {
+        id: record.action.id,
+        kind: record.kind().to_owned(),
+        state: record.state(),
+        upgrade: record.action.upgrade,
+    }
+}
