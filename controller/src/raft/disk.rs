@@ -173,7 +173,7 @@ fn write_identity(database: &Database, config: &Config) -> io::Result<()> {
         fleet: config.fleet.clone(),
         raft_id: config.id,
         name: config.name.clone(),
-        disk: mark.iter().map(|byte| format!("{byte:02x}")).collect(),
+        disk: format!("{:032x}", u128::from_be_bytes(mark)),
     };
     let transaction = database.begin_write().map_err(io_error)?;
     {

@@ -394,7 +394,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<Id>) -> io::Result<()> {
-        self.issue(Op::Committed(committed), |memory, _| memory.committed = committed).await
+        // It never goes back, so there is no absence to record.
+        let Some(id) = committed else { return Ok(()) };
+        self.issue(Op::Committed(id), |memory, _| memory.committed = committed).await
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<Id>> {
@@ -409,7 +411,9 @@ impl RaftLogStorage<Types> for LogStore {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let copies = entries.clone();
         self.issue(Op::Append(entries, callback), |memory, sequence| {
-            copies.into_iter().for_each(|entry| memory.push(sequence, entry));
+            for entry in copies {
+                memory.push(sequence, entry);
+            }
         })
         .await
     }

@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use openraft::storage::IOFlushed;
 use prost::Message;
 use redb::{Database, Durability, TableDefinition, WriteTransaction};
@@ -46,7 +45,7 @@ const COMMITTED_DELAY: Duration = Duration::from_millis(50);
 /// One thing to make durable.
 pub(super) enum Op {
     Vote(Vote, oneshot::Sender<io::Result<()>>),
-    Committed(Option<Id>),
+    Committed(Id),
     Append(Vec<Entry>, IOFlushed<Types>),
     /// Removes everything after this entry; everything there is, if none.
     Truncate(Option<Id>),
@@ -186,14 +185,16 @@ impl Writer {
             let last = batch.back().map(|queued| queued.sequence);
             last.into_iter().for_each(&self.durable);
             let done = batch.is_empty() && ending;
-            batch.into_iter().for_each(|queued| queued.op.complete(Ok(())));
+            for queued in batch {
+                queued.op.complete(Ok(()));
+            }
             if done {
                 return;
             }
         }
     }
 
-    fn write(&self, batch: &VecDeque<Queued>, committed: Option<Option<Id>>) -> io::Result<()> {
+    fn write(&self, batch: &VecDeque<Queued>, committed: Option<Id>) -> io::Result<()> {
         let mut transaction = self.database.begin_write().map_err(io_error)?;
         transaction.set_durability(Durability::Immediate).map_err(io_error)?;
         fill(&transaction, batch, committed)?;
@@ -214,7 +215,7 @@ impl Writer {
 fn fill(
     transaction: &WriteTransaction,
     batch: &VecDeque<Queued>,
-    committed: Option<Option<Id>>,
+    committed: Option<Id>,
 ) -> io::Result<()> {
     let mut log = transaction.open_table(LOG).map_err(io_error)?;
     let mut meta = transaction.open_table(META).map_err(io_error)?;
@@ -245,13 +246,9 @@ fn fill(
             }
         }
     }
-    match committed {
-        None => {}
-        Some(None) => drop(meta.remove(COMMITTED).map_err(io_error)?),
-        Some(Some(id)) => {
-            let value = Bytes::from(id_to_wire(&id).encode_to_vec());
-            meta.insert(COMMITTED, value.as_ref()).map_err(io_error)?;
-        }
+    if let Some(id) = committed {
+        let value = id_to_wire(&id).encode_to_vec();
+        meta.insert(COMMITTED, value.as_slice()).map_err(io_error)?;
     }
     Ok(())
 }

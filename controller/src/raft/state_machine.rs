@@ -116,7 +116,9 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
         while let Some(batch) = batches.next().await {
             let replies = self.apply_batch(batch)?;
             self.told();
-            replies.into_iter().for_each(|(responder, reply)| responder.send(reply));
+            for (responder, reply) in replies {
+                responder.send(reply);
+            }
         }
         Ok(())
     }

@@ -99,7 +99,6 @@ impl Status {
                 .collect(),
             quorum_age: metrics
                 .last_quorum_acked
-                .clone()
                 .filter(|_| metrics.state == ServerState::Leader)
                 .map(|at| openraft::Instant::elapsed(&at.into_inner())),
         }

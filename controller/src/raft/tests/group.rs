@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use crate::raft::machine::{Machine, Position, Row, View};
 use crate::raft::{Config, Dial, DialError, DiskError, Member, PeerIdentity, Profile, Raft, Role};
 
 /// Bound of every wait: far above what a loaded machine needs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Keeps every command it was given, in order.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +78,7 @@ pub(crate) fn plain_channel(addr: &str, name: &str) -> Channel {
         .connect_lazy()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape of an interceptor")]
 fn name_of(mut request: Request<()>) -> Result<Request<()>, Status> {
     let agent = request.metadata().get("user-agent").and_then(|v| v.to_str().ok());
     let name = agent.and_then(|agent| agent.split(' ').next()).unwrap_or_default().to_owned();
@@ -276,15 +276,4 @@ pub(crate) async fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<
         assert!(Instant::now() < until, "{what} did not come about");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// Returns the files in a folder with this extension.
-pub(crate) fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
-    let mut found: Vec<_> = std::fs::read_dir(dir)
-        .expect("a folder")
-        .map(|item| item.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|e| e == extension))
-        .collect();
-    found.sort();
-    found
 }
