@@ -9,4 +9,5 @@ pub mod config;
 pub mod host;
 pub mod http;
 pub mod journal;
+pub mod link;
 pub mod plan;
