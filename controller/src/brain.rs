@@ -126,7 +126,10 @@ impl Brain {
     /// Returns the term of the leader last heard from, and how long ago that was.
     pub fn contact(&self) -> Option<(u64, Span)> {
         if let Some(term) = self.leads() {
-            return Some((term, span(self.raft.status().quorum_age?)));
+            let status = self.raft.status();
+            // A leader of one is its own quorum.
+            let age = if status.voters.len() == 1 { Duration::ZERO } else { status.quorum_age? };
+            return Some((term, span(age)));
         }
         let contact = lock(&self.contact).clone()?;
         Some((contact.term, elapsed(contact.at)))

@@ -14,7 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dns;
-mod documents;
+pub mod documents;
 pub mod gather;
 pub mod machine;
 pub mod peers;

@@ -63,6 +63,12 @@ const EXPIRY_TICK: Duration = Duration::from_secs(5);
 /// Time for the rest to end when the controller is told to stop.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// Longest wait for a leader before DNS answers from what is on this disk.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(10);
+
+/// Time between two tries to catch up.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
+
 /// Shortest time between two computations of the DNS zone.
 const ZONE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -126,9 +132,8 @@ pub async fn run(
     let empty = zone(&crate::state::Fleet::default(), &config.domain, &primary)
         .map_err(ServerError::because("`domain` cannot be answered for"))?;
     let answers = Arc::new(ArcSwap::from_pointee(empty));
-    let dns = Dns::bind(&[config.listen.dns], Arc::clone(&answers))
-        .await
-        .map_err(ServerError::because("the built-in DNS cannot start"))?;
+    // Found out now and not once everything runs; it answers only when it has caught up.
+    drop(bind_dns(&config, &answers).await?);
 
     let sessions = Sessions::default();
     let audit = AuditLog::open(&config.data.join("audit.redb"))
@@ -146,7 +151,8 @@ pub async fn run(
 
     let mut tasks = JoinSet::new();
     serve(&mut tasks, &brain, &authority, &connections, listeners, &stop)?;
-    tasks.spawn(dns.run(stop.clone()));
+    let answering = answer(Arc::clone(&brain), config.clone(), Arc::clone(&answers), stop.clone());
+    tasks.spawn(answering);
     tasks.spawn(reconcile::run(Arc::clone(&brain), stop.clone()));
     let published = Published { config: config.clone(), answers, connections: connections.clone() };
     let publishing = publish(Arc::clone(&brain), published, stop.clone());
@@ -181,6 +187,50 @@ pub async fn run(
     }
     brain.raft.shutdown().await;
     ended
+}
+
+async fn bind_dns(
+    config: &Config,
+    answers: &Arc<ArcSwap<crate::dns::Zone>>,
+) -> Result<Dns, ServerError> {
+    Dns::bind(&[config.listen.dns], Arc::clone(answers))
+        .await
+        .map_err(ServerError::because("the built-in DNS cannot start"))
+}
+
+/// Answers DNS once what is answered is up to date: a controller that comes back must not send
+/// clients to nodes that were drained while it was away. Without any leader it answers from what
+/// it has after a while, because clients are better served by old answers than by none.
+async fn answer(
+    brain: Arc<Brain>,
+    config: Config,
+    answers: Arc<ArcSwap<crate::dns::Zone>>,
+    stop: CancellationToken,
+) {
+    let caught_up = async {
+        loop {
+            if brain.barrier(raft::ReadKind::Linearizable).await.is_ok() {
+                let index = brain.read(|fleet| fleet.index);
+                while brain.routed_to() < index {
+                    tokio::time::sleep(ZONE_PAUSE).await;
+                }
+                return;
+            }
+            tokio::time::sleep(CATCH_UP_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => return,
+        outcome = tokio::time::timeout(CATCH_UP_WAIT, caught_up) => {
+            if outcome.is_err() {
+                warn!("no leader was found: DNS answers from what is on this disk");
+            }
+        }
+    }
+    match bind_dns(&config, &answers).await {
+        Ok(dns) => dns.run(stop).await,
+        Err(error) => warn!(error = chain(&error), "DNS does not answer"),
+    }
 }
 
 async fn failure(failures: &mut tokio::sync::watch::Receiver<Option<String>>) -> String {

@@ -22,7 +22,7 @@ use crate::state::{Actor, Body, Fleet};
 use crate::submit::{Submission, submit};
 
 /// Returns an identity as the deny-list and the audit name it.
-pub fn subject(identity: &Identity) -> String {
+pub(super) fn subject(identity: &Identity) -> String {
     match identity {
         Identity::Agent { node, .. } => format!("agent/{node}"),
         Identity::Controller { controller, .. } => format!("controller/{controller}"),
@@ -94,6 +94,7 @@ pub(super) async fn operator(
     extensions: &Extensions,
     access: Access,
     verb: &str,
+    target: &str,
 ) -> Result<Arc<Peer>, Status> {
     let peer = peer_identity(extensions)?;
     let refusal = match caller(brain, extensions).and_then(|peer| allowed(&peer, access, verb)) {
@@ -101,7 +102,7 @@ pub(super) async fn operator(
         Err(refusal) => refusal,
     };
     let problem = Problem::new(Code::Denied, refusal.message());
-    let body = Body::Refuse { action: verb.to_owned(), target: String::new(), problem };
+    let body = Body::Refuse { action: verb.to_owned(), target: target.to_owned(), problem };
     let actor = actor(&peer, "");
     let record = Submission { actor, origin: None, body, dry_run: false };
     if let Err(problem) = submit(brain, record).await {

@@ -76,8 +76,8 @@ impl OperatorApi {
         dry_run: bool,
         body: Body,
     ) -> Result<Reply, Status> {
-        let verb = body.describe().0;
-        let peer = operator(&self.brain, extensions, Access::Change, verb).await?;
+        let (verb, target) = body.describe();
+        let peer = operator(&self.brain, extensions, Access::Change, verb, &target).await?;
         let origin = origin.unwrap_or_default();
         let actor = actor(&peer, &origin.request_id);
         // A client is known by its certificate as well: nobody repeats another's command.
@@ -95,9 +95,10 @@ impl OperatorApi {
         &self,
         extensions: &Extensions,
         verb: &str,
+        target: &str,
         consistency: Consistency,
     ) -> Result<(), Status> {
-        operator(&self.brain, extensions, Access::Read, verb).await?;
+        operator(&self.brain, extensions, Access::Read, verb, target).await?;
         let kind = match consistency {
             Consistency::Stale => return Ok(()),
             Consistency::Lease => ReadKind::Lease,
@@ -188,7 +189,8 @@ impl Operator for OperatorApi {
 
     async fn get(&self, request: Request<GetRequest>) -> Answer {
         let consistency = request.get_ref().consistency();
-        self.look(request.extensions(), "get", consistency).await?;
+        let target = format!("{}/{}", request.get_ref().kind, request.get_ref().name);
+        self.look(request.extensions(), "get", &target, consistency).await?;
         let asked = request.into_inner();
         let mut document =
             self.documents.get(&asked.kind, &asked.name).map_err(|problem| status(&problem))?;
@@ -197,7 +199,8 @@ impl Operator for OperatorApi {
     }
 
     async fn plan_upgrade(&self, request: Request<PlanUpgradeRequest>) -> Answer {
-        self.look(request.extensions(), "upgrade.plan", Consistency::Linearizable).await?;
+        let target = format!("service/{}", request.get_ref().service);
+        self.look(request.extensions(), "upgrade.plan", &target, Consistency::Linearizable).await?;
         let asked = request.into_inner();
         let service: ServiceId = parse("service", &asked.service)?;
         let version: Version = parse("version", &asked.version)?;
@@ -246,7 +249,8 @@ impl Operator for OperatorApi {
         &self,
         request: Request<WatchUpgradeRequest>,
     ) -> Result<Response<Self::WatchUpgradeStream>, Status> {
-        self.look(request.extensions(), "upgrade.watch", Consistency::Lease).await?;
+        let target = request.get_ref().upgrade.clone();
+        self.look(request.extensions(), "upgrade.watch", &target, Consistency::Lease).await?;
         let id = self.upgrade(&request.get_ref().upgrade)?;
         let (tell, told) = mpsc::channel(WATCH_QUEUE);
         let watch = watch(Arc::clone(&self.brain), self.documents.clone(), id, tell);
@@ -256,7 +260,8 @@ impl Operator for OperatorApi {
     }
 
     async fn why(&self, request: Request<WhyRequest>) -> Answer {
-        self.look(request.extensions(), "why", Consistency::Lease).await?;
+        let target = request.get_ref().object.clone();
+        self.look(request.extensions(), "why", &target, Consistency::Lease).await?;
         let why = self.documents.why(&request.get_ref().object);
         why.map(Response::new).map_err(|problem| status(&problem))
     }
@@ -322,7 +327,8 @@ impl Operator for OperatorApi {
     }
 
     async fn controllers(&self, request: Request<ControllersRequest>) -> Answer {
-        operator(&self.brain, request.extensions(), Access::Read, "controller.status").await?;
+        operator(&self.brain, request.extensions(), Access::Read, "controller.status", "fleet")
+            .await?;
         Ok(Response::new(self.documents.controllers().await))
     }
 
@@ -342,7 +348,7 @@ impl Operator for OperatorApi {
     }
 
     async fn list_audit(&self, request: Request<ListAuditRequest>) -> Answer {
-        self.look(request.extensions(), "audit.list", Consistency::Linearizable).await?;
+        self.look(request.extensions(), "audit.list", "audit", Consistency::Linearizable).await?;
         let asked = request.into_inner();
         let entries = self.documents.audit(asked.from, asked.limit);
         let items = entries.map_err(|problem| status(&problem))?;

@@ -15,6 +15,7 @@ use super::authorize::caller;
 use super::status::{status, usage};
 use crate::brain::{Brain, Contact, no_leader};
 use crate::clock::wall;
+use crate::plan::deliver;
 use crate::raft::ReadKind;
 use crate::submit::{Submission, lead};
 
@@ -101,6 +102,12 @@ impl PeerApi {
         }
         let leader = asked.leader.parse().map_err(|error| usage("leader", &error))?;
         self.brain.clock.set(FleetTime(asked.fleet_time));
+        // Streams look for something to offer by themselves; after a silence or a change of
+        // leader what they may offer is another.
+        let offers_change = self
+            .brain
+            .contact()
+            .is_none_or(|(term, age)| term != asked.term || age > deliver::CONTACT_AGE_MAX);
         self.brain.heard_from(Contact { term: asked.term, leader, at: Instant::now() });
         if let Ok(waiting) = serde_json::from_slice(&asked.waiting) {
             self.brain.waiting.send_if_modified(|told| {
@@ -109,7 +116,9 @@ impl PeerApi {
                 changed
             });
         }
-        self.brain.sessions.wake_all();
+        if offers_change {
+            self.brain.sessions.wake_all();
+        }
         Ok(())
     }
 }

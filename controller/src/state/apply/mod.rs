@@ -5,6 +5,8 @@ mod manifest;
 mod node;
 mod report;
 mod rollback;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::collections::BTreeSet;
