@@ -3,11 +3,15 @@
 //!
 //! Deciding is pure ([`plan`]); everything else does what it is told.
 
+mod act;
 pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod host;
 pub mod http;
 pub mod journal;
 pub mod link;
+mod observe;
 pub mod plan;
+pub mod runtime;

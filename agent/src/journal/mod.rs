@@ -17,6 +17,7 @@ use redb::{TableDefinition, TableError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use trireme_proto::action::Assignment;
+use trireme_proto::id::ServiceId;
 
 use crate::plan::{Record, State};
 
@@ -111,6 +112,8 @@ pub struct Recovered {
     pub assignments: Vec<Assignment>,
     /// Address at which clients reach the node, once a controller has told.
     pub address: Option<String>,
+    /// Services that were last seen to serve.
+    pub serving: Vec<ServiceId>,
 }
 
 /// The open journal.
@@ -192,7 +195,7 @@ impl Journal {
 
     fn read(&mut self) -> Result<Recovered, JournalError> {
         let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
-        let mut entries: [Option<Vec<u8>>; 5] = Default::default();
+        let mut entries: [Option<Vec<u8>>; 6] = Default::default();
         let mut read = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_read()?;
             match transaction.open_table(META) {
@@ -211,7 +214,7 @@ impl Journal {
             Ok(())
         };
         read().map_err(|error| failed("read", &self.path, error))?;
-        let [incarnation, boot_id, assignments, address, snapshot] = entries;
+        let [incarnation, boot_id, assignments, address, serving, snapshot] = entries;
         if let Some(snapshot) = snapshot {
             let snapshot: Snapshot = self.parse("snapshot", &snapshot)?;
             (self.state, self.next) = (snapshot.state, snapshot.next);
@@ -231,6 +234,10 @@ impl Journal {
                 .transpose()?
                 .unwrap_or_default(),
             address: address.map(|bytes| self.parse("address", &bytes)).transpose()?,
+            serving: serving
+                .map(|bytes| self.parse("serving", &bytes))
+                .transpose()?
+                .unwrap_or_default(),
         })
     }
 
@@ -290,6 +297,11 @@ impl Journal {
         self.set("address", &address)
     }
 
+    /// Remembers which services serve, so that a restart of the agent is no outage of theirs.
+    pub fn set_serving(&mut self, serving: &[ServiceId]) -> Result<(), JournalError> {
+        self.set("serving", &serving)
+    }
+
     fn set(&self, name: &str, value: &impl Serialize) -> Result<(), JournalError> {
         let write = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
@@ -310,7 +322,8 @@ impl Journal {
 }
 
 /// Entries of the table `meta` besides the format, in the order they are read.
-const ENTRIES: [&str; 5] = ["incarnation", "boot_id", "assignments", "address", "snapshot"];
+const ENTRIES: [&str; 6] =
+    ["incarnation", "boot_id", "assignments", "address", "serving", "snapshot"];
 
 #[derive(serde::Deserialize)]
 struct Snapshot {

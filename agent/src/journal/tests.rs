@@ -176,12 +176,14 @@ fn keeps_its_name_boot_and_assignments() {
     let assignment = Assignment { service: "web".parse().unwrap(), checks: vec![] };
     journal.set_boot_id("boot-1").unwrap();
     journal.set_address("127.1.0.1").unwrap();
+    journal.set_serving(&["web".parse().unwrap()]).unwrap();
     journal.set_assignments(std::slice::from_ref(&assignment)).unwrap();
     drop(journal);
     let (_, recovered) = Journal::open_on(disk.crash(|| false), "second").unwrap();
     assert_eq!(recovered.incarnation, "first");
     assert_eq!(recovered.boot_id.as_deref(), Some("boot-1"));
     assert_eq!(recovered.address.as_deref(), Some("127.1.0.1"));
+    assert_eq!(recovered.serving, ["web".parse().unwrap()]);
     assert_eq!(recovered.assignments, [assignment]);
 }
 
