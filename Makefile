@@ -1,0 +1,64 @@
+# One door for people and for CI. Everything is built with the same flags and the same selection
+# of packages, so that no target builds again what another one has built.
+#
+#   make demo    an upgrade under live traffic on a fleet of processes     ARGS="--json FILE"
+#   make test    every test; its last lines are the runner's summary
+#   make verify  format, lints, licences and bans, then every test; never writes
+#   make sim     simulated histories                                       SEEDS=5000, or SEED=17
+#   make bench   what it costs, on a release build                         ARGS=
+#   make clean
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+SEEDS ?= 1000
+ARGS ?=
+
+# Tests in their own process each, one summary at the end; where nextest is not installed, cargo's
+# own runner does the same tests.
+RUNNER = $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextest run,test --lib --bins --tests --no-fail-fast)
+
+.PHONY: help
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo:
+	$(CARGO) build --locked --workspace --bins
+	@$(TARGET)/debug/trictl demo $(ARGS)
+
+# Binaries and tests in one build: the tests of the whole fleet start the daemons themselves.
+.PHONY: test
+test: tools
+	$(CARGO) build --locked --workspace --bins --tests
+	$(CARGO) $(RUNNER) --locked --workspace
+
+.PHONY: tools
+tools:
+	@.ci/tools
+
+.PHONY: verify
+verify:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo "cargo-deny is not installed: licences and advisories are not checked; the bans"; \
+	echo "that matter most are, by the test of the architecture (tests/tidy.rs)"; fi
+	@$(MAKE) --no-print-directory test
+
+.PHONY: sim
+sim:
+	$(CARGO) build --locked --workspace --bins
+	@$(TARGET)/debug/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+.PHONY: bench
+bench:
+	$(CARGO) build --locked --workspace --bins --release
+	@$(TARGET)/release/bench --programs $(TARGET)/release $(ARGS)
+
+.PHONY: clean
+clean:
+	$(CARGO) clean
