@@ -72,7 +72,7 @@ impl Memory {
         {
             self.cache_bytes -= cached.size;
         }
-        self.last = after.max(self.purged);
+        self.last = self.last.min(after).max(self.purged);
     }
 
     fn purge(&mut self, upto: Id) {
@@ -310,10 +310,9 @@ impl RaftLogReader<Types> for LogReader {
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
+        // What is past the end is no error; what is missing before it is.
         let mut range = bounds(&range);
-        if range.end == u64::MAX {
-            range.end = self.shared.memory().last.next_index();
-        }
+        range.end = range.end.min(self.shared.memory().last.next_index());
         pieces(Arc::clone(&self.shared), range)
     }
 

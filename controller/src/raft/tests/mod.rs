@@ -2,4 +2,8 @@
 //! real members over gRPC on the loopback.
 
 mod cluster;
+mod faulty;
 mod group;
+mod storage;
+mod strangers;
+mod suite;

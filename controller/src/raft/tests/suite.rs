@@ -1,0 +1,48 @@
+//! The library's conformance suite, on the store and the state machine as they run.
+
+use std::sync::{Arc, RwLock};
+
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::group::Notes;
+use crate::raft::config::{Config, Profile};
+use crate::raft::disk::{Disk, open_file};
+use crate::raft::failure::Failure;
+use crate::raft::log_store::{self, Closer, LogStore};
+use crate::raft::snapshot::Snapshots;
+use crate::raft::state_machine::StateMachine;
+use crate::raft::types::Types;
+
+struct Stores;
+
+impl StoreBuilder<Types, LogStore, StateMachine<Notes>, (TempDir, Closer)> for Stores {
+    async fn build(
+        &self,
+    ) -> Result<((TempDir, Closer), LogStore, StateMachine<Notes>), StorageError<Types>> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = Config {
+            fleet: "test".to_owned(),
+            id: 1,
+            name: "c1".to_owned(),
+            dir: dir.path().to_owned(),
+            profile: Profile::Lan,
+            snapshot_every: 100,
+        };
+        let failure = Failure::new();
+        let disk = Disk::open(&config, &open_file).expect("a data directory");
+        let snapshots = Arc::new(Snapshots::open(&disk.snapshots).expect("a folder"));
+        let (log, closer) =
+            log_store::open(disk.database, &disk.log, &failure).expect("an empty log");
+        let machine = Arc::new(RwLock::new(Notes::default()));
+        let state = StateMachine::new(machine, snapshots, watch::Sender::new(0), failure);
+        Ok(((dir, closer), log, state))
+    }
+}
+
+#[tokio::test]
+async fn the_store_passes_the_librarys_whole_suite() {
+    Suite::test_all(Stores).await.expect("conforms");
+}
