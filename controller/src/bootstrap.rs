@@ -14,7 +14,7 @@ use crate::state::Body;
 use crate::submit::{Submission, submit};
 
 /// Time for all controllers to come up.
-const PEERS_WAIT: Duration = Duration::from_secs(120);
+const PEERS_WAIT: Duration = Duration::from_mins(2);
 
 /// Time between two looks at a controller that does not answer yet.
 const PEER_PAUSE: Duration = Duration::from_millis(200);

@@ -100,7 +100,7 @@ impl Brain {
 
     /// Returns the term in which this controller leads, if it does.
     pub fn leads(&self) -> Option<u64> {
-        let leadership = self.raft.watch_leadership().borrow().clone();
+        let leadership = *self.raft.watch_leadership().borrow();
         (leadership.leader == Some(self.raft.identity().raft_id)).then_some(leadership.term)
     }
 

@@ -157,13 +157,7 @@ pub async fn run(
     let published = Published { config: config.clone(), answers, connections: connections.clone() };
     let publishing = publish(Arc::clone(&brain), published, stop.clone());
     tasks.spawn(publishing);
-    let renewing = (Arc::clone(&authority), stop.clone());
-    tasks.spawn(async move {
-        let (authority, stop) = renewing;
-        if let Err(error) = authority.keep_renewed(stop).await {
-            warn!(error = chain(&error), "the controller's certificate is not renewed any more");
-        }
-    });
+    tasks.spawn(renew(Arc::clone(&authority), stop.clone()));
     info!(controller = %config.name, api = %config.listen.api, dns = %config.listen.dns, "serving");
     if bootstrap {
         bootstrap::run(Arc::clone(&brain), &config, &*dial)
@@ -230,6 +224,12 @@ async fn answer(
     match bind_dns(&config, &answers).await {
         Ok(dns) => dns.run(stop).await,
         Err(error) => warn!(error = chain(&error), "DNS does not answer"),
+    }
+}
+
+async fn renew(authority: Arc<Authority>, stop: CancellationToken) {
+    if let Err(error) = authority.keep_renewed(stop).await {
+        warn!(error = chain(&error), "the controller's certificate is not renewed any more");
     }
 }
 

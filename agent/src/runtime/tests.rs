@@ -66,6 +66,7 @@ impl Rig {
     async fn start(&mut self) -> Talk {
         let (end, ended) = oneshot::channel();
         let config = self.config.clone();
+        #[expect(clippy::disallowed_methods, reason = "awaited when the agent is told to end")]
         let agent = tokio::spawn(async move {
             let ended = async {
                 let _ = ended.await;

@@ -29,6 +29,7 @@ impl Running {
         let dns = Dns::bind(&[any], Arc::clone(&zone)).await.unwrap();
         let address = dns.addresses()[0];
         let shutdown = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "stop awaits it")]
         let task = tokio::spawn(dns.run(shutdown.clone()));
         Self { address, zone, shutdown, task }
     }
