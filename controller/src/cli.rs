@@ -6,7 +6,10 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use trireme_proto::key::request_to_pem;
 use trireme_proto::keyfile;
 
@@ -18,13 +21,16 @@ use crate::server;
 /// Exit code of a wrong configuration, as of wrong arguments.
 const USAGE: u8 = 2;
 
+/// What is logged unless told otherwise: the libraries' chatter is of no use to operators.
+pub const LOG_FILTER: &str = "info,openraft=error,h2=warn,hyper=warn";
+
 /// Serves until told to stop.
-pub fn run(config: Result<Config, ConfigError>, bootstrap: bool) -> ExitCode {
+pub fn run(config: Result<Config, ConfigError>, bootstrap: bool, filter: Targets) -> ExitCode {
     let config = match config {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),
     };
-    log_to_stderr(config.log);
+    log_to_stderr(config.log, filter);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
@@ -99,12 +105,11 @@ fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,h2=warn,hyper=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().init(),
-    }
+fn log_to_stderr(format: LogFormat, filter: Targets) {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::Targets;
 use trireme_controller::{cli, config::Config};
 
 /// One controller of a Trireme fleet.
@@ -24,6 +25,9 @@ enum Command {
         /// Wait for all controllers and make a fleet of them; harmless when that was done.
         #[arg(long)]
         bootstrap: bool,
+        /// What is logged, as levels of targets.
+        #[arg(long, env = "RUST_LOG", value_name = "LEVELS", default_value = cli::LOG_FILTER)]
+        log_filter: Targets,
     },
     /// Print the request for the root to sign this controller's issuing key.
     Request {
@@ -48,7 +52,9 @@ enum Command {
 fn main() -> ExitCode {
     let load = |path: &PathBuf| Config::load(path);
     match Cli::parse().command {
-        Command::Run { config, bootstrap } => cli::run(load(&config), bootstrap),
+        Command::Run { config, bootstrap, log_filter } => {
+            cli::run(load(&config), bootstrap, log_filter)
+        }
         Command::Request { config } => cli::request(load(&config)),
         Command::Install { config, root, issuing } => cli::install(load(&config), &root, &issuing),
     }
