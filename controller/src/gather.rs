@@ -43,16 +43,31 @@ async fn ask_forever(
             Some(peer) => ask(&brain, term, peer).await,
             None => look_here(&brain),
         }
-        let busy = brain.read(|fleet| fleet.upgrades.values().any(|u| !u.phase.is_final()));
         let mut changes = brain.sessions.changes();
         changes.mark_unchanged();
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(if busy { BUSY } else { IDLE }) => {}
+            () = pause(&brain) => {}
             // What agents connected here say needs no waiting for.
             Ok(()) = changes.changed(), if peer.is_none() => {}
         }
     }
+}
+
+/// Waits until it is time to ask again: an upgrade that begins meanwhile does not wait for it.
+async fn pause(brain: &Brain) {
+    let busy = || brain.read(|fleet| fleet.upgrades.values().any(|u| !u.phase.is_final()));
+    let mut applied = brain.raft.watch_applied();
+    let begins = async {
+        while !busy() {
+            if applied.changed().await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(BUSY).await;
+    };
+    // With nobody left to tell of changes the controller is ending.
+    let _ = tokio::time::timeout(IDLE, begins).await;
 }
 
 async fn ask(brain: &Brain, term: u64, peer: &ControllerId) {
