@@ -5,7 +5,9 @@ mod apply;
 mod audit;
 mod ca;
 mod controller;
+mod demo;
 mod describe;
+mod dev;
 mod diff;
 mod explain;
 mod get;
@@ -52,6 +54,12 @@ pub enum Command {
     /// Keep the fleet's root: make it, sign controllers, issue certificates for people
     #[command(subcommand)]
     Ca(ca::Command),
+    /// Run a whole fleet on this machine
+    #[command(subcommand)]
+    Dev(dev::Command),
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoService(demo::ServiceArgs),
     Version(version::Args),
 }
 
@@ -71,6 +79,9 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Controller(command) => controller::run(app, command).await,
         Command::Audit(command) => audit::run(app, command).await,
         Command::Ca(command) => ca::run(app, command),
+        Command::Dev(command) => dev::run(app, command).await,
+        Command::Demo(args) => Box::pin(demo::run(app, args)).await,
+        Command::DemoService(args) => demo::serve(args).await,
         Command::Version(args) => version::run(app, &args),
     }
 }

@@ -6,7 +6,7 @@
 
 pub mod describe;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod plan;
 mod problem;
 pub mod progress;
@@ -154,7 +154,8 @@ impl Out {
         put(&self.stdout, &format!("{json:#}"), true)
     }
 
-    fn text(&self, text: &str) -> Result<(), Failure> {
+    /// Prints lines for people, as they are.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
         if text.is_empty() { Ok(()) } else { put(&self.stdout, text, true) }
     }
 }

@@ -1,0 +1,280 @@
+//! Where everything of a local fleet is: names, addresses, files, and the daemons' configuration.
+//!
+//! ```text
+//!  127.R.2S.1     controller of region R in slot S          R: 1 aws, 2 aliyun, 3 gcp
+//!  127.R.2S+1.N   node N of region R                        S: so that fleets can live side by side
+//! ```
+//!
+//! Pure: shapes in, names and texts out.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use trireme_proto::id::{ControllerId, NodeId, RegionId};
+use trireme_proto::identity::FleetName;
+
+/// Regions of a local fleet, in the order of their addresses.
+pub const REGIONS: [&str; 3] = ["aws", "aliyun", "gcp"];
+/// Agents per region that have an address each.
+pub const AGENTS_MAX: usize = 250;
+/// Fleets that can live side by side on one machine.
+pub(super) const SLOTS: u8 = 100;
+
+/// Ports of a controller.
+const PEER: u16 = 7401;
+const API: u16 = 7402;
+const ENROL: u16 = 7403;
+const DNS: u16 = 7453;
+
+/// What kind of fleet it is; kept with it, so that a later run finds it as it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Name of the fleet.
+    pub fleet: FleetName,
+    /// Domain that its DNS answers for.
+    pub domain: String,
+    /// Agents in each region.
+    pub agents: usize,
+    /// Labels of every node.
+    pub labels: BTreeMap<String, String>,
+    /// Timing of the controllers: lan, wan or wan-slow.
+    pub profile: String,
+    /// Log entries between snapshots; the controllers' own default if absent.
+    pub snapshot_every: Option<u64>,
+    /// Ports that services will need on the nodes' addresses.
+    pub service_ports: Vec<u16>,
+}
+
+impl Shape {
+    /// Returns a fleet of two agents per region, timed for one machine, labelled `role: web`.
+    pub fn new(fleet: FleetName) -> Self {
+        Self {
+            domain: format!("{fleet}.test"),
+            fleet,
+            agents: 2,
+            labels: BTreeMap::from([("role".to_owned(), "web".to_owned())]),
+            profile: "lan".to_owned(),
+            snapshot_every: None,
+            service_ports: Vec::new(),
+        }
+    }
+
+    /// Returns the nodes, region by region.
+    pub(super) fn nodes(&self, slot: u8) -> Vec<NodePlace> {
+        let region = |(number, region): (u8, &str)| {
+            let name = region.to_owned();
+            (1_u8..=u8::try_from(self.agents).unwrap_or(u8::MAX)).map(move |node| NodePlace {
+                node: parsed(&format!("{name}-{node}")),
+                region: parsed(&name),
+                ip: Ipv4Addr::new(127, number, 2 * slot + 1, node),
+            })
+        };
+        (1_u8..).zip(REGIONS).flat_map(region).collect()
+    }
+
+    /// Returns every address that must be free before the fleet can start.
+    pub(super) fn needed(&self, slot: u8) -> Vec<SocketAddr> {
+        let own =
+            controllers(slot).into_iter().flat_map(|c| [c.peer(), c.api(), c.enrol(), c.dns()]);
+        let nodes = self.nodes(slot).into_iter();
+        let served = nodes.flat_map(|node| {
+            self.service_ports.iter().map(move |port| SocketAddr::new(node.ip.into(), *port))
+        });
+        own.chain(served).collect()
+    }
+
+    /// Returns the configuration of one controller.
+    pub(super) fn controller_config(&self, slot: u8, own: &ControllerPlace, data: &Path) -> String {
+        let member = |place: &ControllerPlace| {
+            json!({
+                "name": place.name, "region": place.region, "raft_id": place.raft_id,
+                "peer": place.peer(), "api": place.api(), "enrol": place.enrol(),
+                "dns": place.dns(),
+            })
+        };
+        let controllers: Vec<_> = controllers(slot).iter().map(member).collect();
+        let mut config = json!({
+            "fleet": self.fleet, "name": own.name, "region": own.region, "raft_id": own.raft_id,
+            "data": data, "profile": self.profile, "domain": self.domain,
+            "listen": {
+                "peer": own.peer(), "api": own.api(), "enrol": own.enrol(), "dns": own.dns(),
+            },
+            "controllers": controllers,
+        });
+        if let Some(every) = self.snapshot_every {
+            config["snapshot_every"] = every.into();
+        }
+        // YAML takes JSON as it is.
+        format!("{config:#}\n")
+    }
+
+    /// Returns the configuration of one agent; it joins through its own region's controller.
+    pub(super) fn agent_config(&self, slot: u8, own: &NodePlace, dir: &Path) -> String {
+        let all = controllers(slot);
+        let near = all.iter().find(|place| place.region == own.region);
+        let known: Vec<_> = all
+            .iter()
+            .map(|place| json!({"address": place.api(), "region": place.region}))
+            .collect();
+        let config = json!({
+            "data": dir.join("data"),
+            "controllers": known,
+            "join": { "address": near.unwrap_or(&all[0]).enrol() },
+        });
+        format!("{config:#}\n")
+    }
+}
+
+/// Returns the controllers of the fleet in a slot, one in each region.
+pub(super) fn controllers(slot: u8) -> Vec<ControllerPlace> {
+    (1_u8..)
+        .zip(REGIONS)
+        .map(|(number, region)| ControllerPlace {
+            name: parsed(&format!("c-{region}")),
+            region: parsed(region),
+            raft_id: number.into(),
+            ip: Ipv4Addr::new(127, number, 2 * slot, 1),
+        })
+        .collect()
+}
+
+/// Where one controller is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ControllerPlace {
+    pub(super) name: ControllerId,
+    pub(super) region: RegionId,
+    pub(super) raft_id: u64,
+    ip: Ipv4Addr,
+}
+
+impl ControllerPlace {
+    fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(self.ip), port)
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.at(PEER)
+    }
+
+    pub(super) fn api(&self) -> SocketAddr {
+        self.at(API)
+    }
+
+    fn enrol(&self) -> SocketAddr {
+        self.at(ENROL)
+    }
+
+    pub(super) fn dns(&self) -> SocketAddr {
+        self.at(DNS)
+    }
+}
+
+/// Where one node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NodePlace {
+    pub(super) node: NodeId,
+    pub(super) region: RegionId,
+    pub(super) ip: Ipv4Addr,
+}
+
+/// Files of a fleet below its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Files {
+    pub(super) root: PathBuf,
+}
+
+impl Files {
+    /// What the fleet is, written when it is complete.
+    pub(super) fn record(&self) -> PathBuf {
+        self.root.join("fleet.json")
+    }
+
+    /// The root of the fleet, as `trictl ca` keeps it.
+    pub(super) fn ca(&self) -> PathBuf {
+        self.root.join("ca")
+    }
+
+    /// Logs and numbers of the daemons.
+    pub(super) fn run(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// The context file of `trictl`.
+    pub(super) fn context(&self) -> PathBuf {
+        self.root.join("config.yaml")
+    }
+
+    /// Directory of one controller.
+    pub(super) fn controller(&self, name: &ControllerId) -> PathBuf {
+        self.root.join("controllers").join(name.as_str())
+    }
+
+    /// Directory of one agent.
+    pub(super) fn agent(&self, node: &NodeId) -> PathBuf {
+        self.root.join("agents").join(node.as_str())
+    }
+}
+
+fn parsed<T: std::str::FromStr>(name: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    name.parse().expect("our own names are lower-case words and numbers")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn shape() -> Shape {
+        Shape { service_ports: vec![8080], ..Shape::new("dev".parse().unwrap()) }
+    }
+
+    #[test]
+    fn addresses_of_two_fleets_never_meet() {
+        let shape = Shape { agents: AGENTS_MAX, ..shape() };
+        let all: Vec<_> = (0..SLOTS).flat_map(|slot| shape.needed(slot)).collect();
+        let distinct: BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        let first: Vec<_> = shape.needed(0).iter().map(ToString::to_string).collect();
+        assert_eq!(first[0], "127.1.0.1:7401");
+        assert!(first.contains(&"127.3.1.250:8080".to_owned()));
+    }
+
+    #[test]
+    fn every_controller_is_told_of_every_controller() {
+        let shape = shape();
+        let places = controllers(1);
+        let text = shape.controller_config(1, &places[1], Path::new("/x/data"));
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["name"], "c-aliyun");
+        assert_eq!(config["raft_id"], 2);
+        assert_eq!(config["listen"]["api"], "127.2.2.1:7402");
+        assert_eq!(config["controllers"].as_array().unwrap().len(), 3);
+        assert_eq!(config["controllers"][2]["dns"], "127.3.2.1:7453");
+        assert_eq!(config.get("snapshot_every"), None);
+    }
+
+    #[test]
+    fn an_agent_joins_in_its_own_region_and_knows_every_controller() {
+        let shape = shape();
+        let text = shape.agent_config(0, &shape.nodes(0)[2], Path::new("/x/agents/aliyun-1"));
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["join"]["address"], "127.2.0.1:7403");
+        assert_eq!(config["data"], "/x/agents/aliyun-1/data");
+        assert_eq!(config["controllers"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn nodes_are_named_after_their_regions() {
+        let nodes = shape().nodes(0);
+        let names: Vec<_> = nodes.iter().map(|place| place.node.to_string()).collect();
+        assert_eq!(names, ["aws-1", "aws-2", "aliyun-1", "aliyun-2", "gcp-1", "gcp-2"]);
+        assert_eq!(nodes[5].ip.to_string(), "127.3.1.2");
+    }
+}
