@@ -1,0 +1,129 @@
+//! The machine under a controller fails it: no space, a port that is taken, a disk that was wiped.
+//! It says so and ends; the others go on; nothing acknowledged is lost.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+use trireme_proto::id::ControllerId;
+
+use super::rig::{Rig, bounded, run, until};
+use super::web::{self, Spec, WEB};
+
+/// Longest a daemon may take to give up.
+const END_WAIT: Duration = Duration::from_secs(20);
+
+/// A small file system of its own, unmounted in the end.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    async fn mount(at: &Path, bytes: u64) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let mut command = Command::new("/bin/mount");
+        command.args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=700"), "tmpfs"]).arg(at);
+        run(command).await.exits(0);
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // Lazily: on the way out of a failed test its holder may still run for a moment.
+        let _ = std::process::Command::new("/bin/umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Waits until a controller has ended by itself; returns the end of its log.
+async fn gives_up(rig: &mut Rig, name: &ControllerId) -> String {
+    let process = &mut rig.fleet.controller_mut(name).unwrap().process;
+    let code = process.ended(END_WAIT).await.unwrap();
+    assert_eq!(code, Some(1), "{}", process.tail());
+    process.tail()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_whose_disk_is_full_ends_and_loses_nothing_and_the_others_go_on() {
+    bounded(async {
+        let mut rig = Rig::prepare(1);
+        let victim: ControllerId = "c-gcp".parse().unwrap();
+        let data = rig.fleet.controller_mut(&victim).unwrap().data.clone();
+        let _disk = Tmpfs::mount(&data, 24 << 20).await;
+        rig.come_up().await;
+        web::run(&rig, &Spec::default(), &["1.0.0"]).await;
+        // What is left is taken away by somebody else's file.
+        let ballast = data.join("ballast");
+        let filled = std::fs::write(&ballast, vec![7; 64 << 20]).unwrap_err();
+        assert_eq!(filled.kind(), std::io::ErrorKind::StorageFull);
+        let mut number = 0;
+        until("the end of the controller without space", async || {
+            // Something to write: declarations of growing regions.
+            number += 1;
+            let text = format!("kind: Region\nname: more-{number}\ncloud: {}\n", "x".repeat(2000));
+            rig.apply(&rig.file("more.yaml", text)).await.exits(0);
+            (!rig.fleet.controller_mut(&victim).unwrap().process.is_running()).then_some(())
+        })
+        .await;
+        let said = gives_up(&mut rig, &victim).await;
+        assert!(said.contains("no space is left for "), "{said}");
+        assert!(said.contains("free some, then start the controller again"), "{said}");
+
+        // Two of three decide, and the region of the third goes on serving.
+        let last = rig.file("last.yaml", "kind: Region\nname: last\ncloud: last\n");
+        rig.apply(&last).await.exits(0);
+        std::fs::remove_file(&ballast).unwrap();
+        rig.fleet.controller_mut(&victim).unwrap().process.start().unwrap();
+        let others: Vec<_> =
+            rig.fleet.controllers().iter().map(|one| one.api.to_string()).collect();
+        until("the controller's own view of what was declared without it", async || {
+            let args = ["--controller", &others[2], "get", "region", "--consistency", "stale"];
+            let run = rig.trictl(&args).await;
+            (run.code == Some(0) && run.stdout.contains("\"last\"")).then_some(())
+        })
+        .await;
+        rig.trictl(&["audit", "verify"]).await.exits(0);
+        web::assert_started(&rig, &["1.0.0"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named_and_the_daemon_ends() {
+    bounded(async {
+        let mut rig = Rig::start(1).await;
+        let victim = rig.fleet.controllers()[2].name.clone();
+        let api = rig.fleet.controllers()[2].api;
+        let process = &mut rig.fleet.controller_mut(&victim).unwrap().process;
+        process.stop(Duration::from_secs(10)).await.unwrap();
+        let held = std::net::TcpListener::bind(api).unwrap();
+        process.start().unwrap();
+        let said = gives_up(&mut rig, &victim).await;
+        assert!(said.contains(&format!("listen.api: {api} is in use")), "{said}");
+        drop(held);
+        rig.come_up().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_disk_under_an_old_name_is_refused_and_the_others_go_on() {
+    bounded(async {
+        let mut rig = Rig::start(1).await;
+        web::run(&rig, &Spec::default(), &["1.0.0", "1.1.0"]).await;
+        let victim: ControllerId = "c-gcp".parse().unwrap();
+        rig.kill_controller(&victim).await;
+        let data = rig.fleet.controller_mut(&victim).unwrap().data.clone();
+        let old = rig.files().join("old-raft");
+        // Moved, not removed: putting it back is the way out that the message names.
+        std::fs::rename(data.join("raft"), &old).unwrap();
+        rig.fleet.controller_mut(&victim).unwrap().process.start().unwrap();
+        let said = gives_up(&mut rig, &victim).await;
+        assert!(said.contains("is new, but the fleet knows controller 3 on disk"), "{said}");
+        assert!(said.contains("put the old directory back"), "{said}");
+        rig.upgrade_to(WEB, "1.1.0").await;
+        std::fs::remove_dir_all(data.join("raft")).unwrap();
+        std::fs::rename(&old, data.join("raft")).unwrap();
+        rig.come_up().await;
+        web::assert_started(&rig, &["1.0.0", "1.1.0"]);
+    })
+    .await;
+}

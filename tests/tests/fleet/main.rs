@@ -1,0 +1,27 @@
+//! Whole fleets of real processes: controllers, agents, services, and `trictl` beside them.
+//!
+//! ```text
+//!  rig      a fleet on the loopback, started, reached and taken down
+//!  web      the service that is upgraded, and what it recorded of its starts
+//!  traffic  requests that find it through the fleet's DNS, and who answers
+//!  people   certificates of roles
+//! ```
+//!
+//! Each test has a fleet of its own and at most a minute. They assert order and outcome, never
+//! time; a fleet that a failing test leaves is ended, and the ends of its logs are printed.
+
+#![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
+
+mod crash;
+mod dns;
+mod identity;
+mod machine;
+mod nginx;
+mod orphaned;
+mod people;
+mod refused;
+mod rig;
+mod steer;
+mod traffic;
+mod upgrade;
+mod web;
