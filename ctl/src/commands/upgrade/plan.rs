@@ -33,7 +33,10 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let id = reply.value.id.to_string();
     let start = app.command(&["upgrade", "start", &id, "--watch"]);
     app.out.reply(&reply, |plan| render(plan, &start, app.out.style()))?;
-    let waves = reply.value.plan.waves.len();
+    // Nodes that run the target already are in the plan, for the record, and stay as they are.
+    let changes = |node| !reply.value.unchanged.contains(node);
+    let touched = reply.value.plan.waves.iter().filter(|wave| wave.nodes.iter().any(changes));
+    let waves = touched.count();
     if args.exit_code && waves > 0 {
         let message = format!("the plan has changes: {waves} waves");
         return Ok(Ending::new(EndingCode::Changes, message).hint(start).into());
