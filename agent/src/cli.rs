@@ -11,12 +11,17 @@ use trireme_proto::token::{Token, TokenError};
 
 use crate::act::chain;
 use crate::config::{Address, Config, Log, LogFormat, LogLevel};
+use crate::link::JoinError;
 use crate::runtime::{self, RunError};
 
 /// The request or the configuration is wrong.
 const USAGE: u8 = 2;
 /// It was tried and failed.
 const FAILED: u8 = 1;
+/// The fleet does not let this node in.
+const DENIED: u8 = 4;
+/// No controller answered.
+const UNREACHABLE: u8 = 6;
 
 /// Threads for work that blocks: the journal, an artifact, and look-ups of names that hang.
 pub const BLOCKING_THREADS_MAX: usize = 8;
@@ -77,13 +82,19 @@ impl Args {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 error!("{}", chain(&error));
-                let usage = matches!(
-                    error,
-                    RunError::Token(_) | RunError::NoJoinAddress | RunError::NotJoined { .. }
-                );
-                ExitCode::from(if usage { USAGE } else { FAILED })
+                ExitCode::from(exit_code(&error))
             }
         }
+    }
+}
+
+/// Returns the exit code of a failure, as `trictl` ends with it.
+fn exit_code(error: &RunError) -> u8 {
+    match error {
+        RunError::Token(_) | RunError::NoJoinAddress | RunError::NotJoined { .. } => USAGE,
+        RunError::Join(JoinError::Refused { .. }) => DENIED,
+        RunError::Join(JoinError::Unreachable { .. }) => UNREACHABLE,
+        _ => FAILED,
     }
 }
 
@@ -128,5 +139,21 @@ fn start_log(log: &Log) {
     match log.format {
         LogFormat::Json => builder.json().init(),
         LogFormat::Text => builder.with_ansi(false).with_target(false).init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_and_a_silence_have_exit_codes_of_their_own() {
+        let address: Address = "127.0.0.1:7403".parse().unwrap();
+        let why = "used already".to_owned();
+        let refused = JoinError::Refused { address: address.clone(), why: why.clone() };
+        let silent = JoinError::Unreachable { address, why };
+        assert_eq!(exit_code(&refused.into()), 4);
+        assert_eq!(exit_code(&silent.into()), 6);
+        assert_eq!(exit_code(&RunError::NoJoinAddress), 2);
     }
 }
