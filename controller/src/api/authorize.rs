@@ -21,6 +21,9 @@ use crate::clock::wall;
 use crate::state::{Actor, Body, Fleet};
 use crate::submit::{Submission, submit};
 
+/// Longest target of a refused request that is recorded, in characters; names are shorter.
+const TARGET_MAX: usize = 200;
+
 /// Returns an identity as the deny-list and the audit name it.
 pub(super) fn subject(identity: &Identity) -> String {
     match identity {
@@ -102,7 +105,9 @@ pub(super) async fn operator(
         Err(refusal) => refusal,
     };
     let problem = Problem::new(Code::Denied, refusal.message());
-    let body = Body::Refuse { action: verb.to_owned(), target: target.to_owned(), problem };
+    // Whoever is refused chose these words: what is kept of them is short and printable.
+    let target = target.chars().filter(|c| !c.is_control()).take(TARGET_MAX).collect();
+    let body = Body::Refuse { action: verb.to_owned(), target, problem };
     let actor = actor(&peer, "");
     let record = Submission { actor, origin: None, body, dry_run: false };
     if let Err(problem) = submit(brain, record).await {

@@ -68,6 +68,17 @@ impl OperatorApi {
         Self { documents: Documents::new(Arc::clone(&brain)), brain, authority }
     }
 
+    /// Lets through who may change something, before a word of the request is looked at: what a
+    /// request is answered with tells something of the fleet.
+    async fn changer(
+        &self,
+        extensions: &Extensions,
+        verb: &str,
+        target: &str,
+    ) -> Result<(), Status> {
+        operator(&self.brain, extensions, Access::Change, verb, target).await.map(drop)
+    }
+
     /// Authorises a change and has it committed.
     async fn change(
         &self,
@@ -132,9 +143,11 @@ impl OperatorApi {
     async fn control(
         &self,
         extensions: &Extensions,
+        verb: &str,
         request: &UpgradeRequest,
         body: impl FnOnce(UpgradeId, String) -> Body,
     ) -> Answer {
+        self.changer(extensions, verb, &request.upgrade).await?;
         let id = self.upgrade(&request.upgrade)?;
         let body = body(id, reason(&request.reason));
         let reply = self.change(extensions, request.origin.clone(), request.dry_run, body).await?;
@@ -165,6 +178,7 @@ impl Operator for OperatorApi {
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
+        self.changer(&extensions, "manifest.apply", "manifests").await?;
         let objects: Vec<Object> = serde_json::from_slice(&asked.objects)
             .map_err(|error| usage("the manifests cannot be read", &error))?;
         let known = self.brain.read(|fleet| self.documents.known(fleet));
@@ -210,6 +224,7 @@ impl Operator for OperatorApi {
 
     async fn start_upgrade(&self, request: Request<StartUpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
+        self.changer(&extensions, "upgrade.start", &asked.plan).await?;
         let plan = parse("plan", &asked.plan)?;
         let body = Body::StartUpgrade { plan, evidence: Evidence::default() };
         let reply = self.change(&extensions, asked.origin, asked.dry_run, body).await?;
@@ -221,26 +236,34 @@ impl Operator for OperatorApi {
 
     async fn pause_upgrade(&self, request: Request<UpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.control(&extensions, &asked, |upgrade, reason| Body::PauseUpgrade { upgrade, reason })
-            .await
+        self.control(&extensions, "upgrade.pause", &asked, |upgrade, reason| Body::PauseUpgrade {
+            upgrade,
+            reason,
+        })
+        .await
     }
 
     async fn resume_upgrade(&self, request: Request<UpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.control(&extensions, &asked, |upgrade, _| Body::ResumeUpgrade { upgrade }).await
+        self.control(&extensions, "upgrade.resume", &asked, |upgrade, _| Body::ResumeUpgrade {
+            upgrade,
+        })
+        .await
     }
 
     async fn abort_upgrade(&self, request: Request<UpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.control(&extensions, &asked, |upgrade, reason| Body::AbortUpgrade { upgrade, reason })
-            .await
+        self.control(&extensions, "upgrade.abort", &asked, |upgrade, reason| Body::AbortUpgrade {
+            upgrade,
+            reason,
+        })
+        .await
     }
 
     async fn rollback_upgrade(&self, request: Request<UpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.control(&extensions, &asked, |upgrade, reason| Body::RollbackUpgrade {
-            upgrade,
-            reason,
+        self.control(&extensions, "upgrade.rollback", &asked, |upgrade, reason| {
+            Body::RollbackUpgrade { upgrade, reason }
         })
         .await
     }
@@ -268,6 +291,7 @@ impl Operator for OperatorApi {
 
     async fn release_grant(&self, request: Request<ReleaseGrantRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
+        self.changer(&extensions, "grant.release", &asked.grant).await?;
         let grant: GrantId = parse("grant", &asked.grant)?;
         if asked.reason.trim().is_empty() {
             return Err(usage("grant", &"an override needs a reason: --reason WHY"));
@@ -281,6 +305,7 @@ impl Operator for OperatorApi {
 
     async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
+        self.changer(&extensions, "node.remove", &format!("node/{}", asked.node)).await?;
         let node: NodeId = parse("node", &asked.node)?;
         if asked.reason.trim().is_empty() {
             return Err(usage("node", &"removing a node needs a reason: --reason WHY"));
@@ -294,6 +319,7 @@ impl Operator for OperatorApi {
 
     async fn create_token(&self, request: Request<CreateTokenRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
+        self.changer(&extensions, "token.create", &format!("node/{}", asked.node)).await?;
         let node: NodeId = parse("node", &asked.node)?;
         let region: RegionId = parse("region", &asked.region)?;
         asked.address.parse::<std::net::IpAddr>().map_err(|error| usage("address", &error))?;
@@ -334,6 +360,8 @@ impl Operator for OperatorApi {
 
     async fn transfer_leader(&self, request: Request<TransferLeaderRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
+        let target = format!("controller/{}", asked.to);
+        self.changer(&extensions, "controller.transfer", &target).await?;
         let to: ControllerId = if asked.to.is_empty() {
             self.documents.most_caught_up().await.map_err(|problem| status(&problem))?
         } else {
