@@ -383,7 +383,7 @@ impl Fleet {
             let request = run(program, &["request", "--config", &config]).await?;
             let issuing = dir.join("issuing.crt");
             identity::sign(&root, &controller.name, request.as_bytes(), &issuing)?;
-            let (root, issuing) = (self.files.ca().join("ca.crt"), issuing.display().to_string());
+            let (root, issuing) = (self.files.ca().join("root.pem"), issuing.display().to_string());
             let root = root.display().to_string();
             let install = ["install", "--config", &config, "--root", &root, "--issuing", &issuing];
             run(program, &install).await?;

@@ -27,18 +27,18 @@ pub(super) fn make_root(files: &Files, fleet: &FleetName) -> Result<Root, LocalE
     let ca = files.ca();
     create_private_dir(&ca)?;
     let root = Root::generate(fleet, now())?;
-    write_private(&ca.join("ca.key"), root.key().to_pem().as_bytes())?;
+    write_private(&ca.join("root.key"), root.key().to_pem().as_bytes())?;
     write_public(&ca.join("fleet"), format!("{fleet}\n").as_bytes())?;
     let certificate = certificates_to_pem(std::slice::from_ref(root.certificate()));
-    write_public(&ca.join("ca.crt"), certificate.as_bytes())?;
+    write_public(&ca.join("root.pem"), certificate.as_bytes())?;
     Ok(root)
 }
 
 /// Takes up the root of a fleet made before.
 pub(super) fn load_root(files: &Files, fleet: &FleetName) -> Result<Root, LocalError> {
     let ca = files.ca();
-    let chain = certificates_from_pem(&read_public(&ca.join("ca.crt"))?)?;
-    let key = SecretKey::from_pem(&read_private(&ca.join("ca.key"))?)?;
+    let chain = certificates_from_pem(&read_public(&ca.join("root.pem"))?)?;
+    let key = SecretKey::from_pem(&read_private(&ca.join("root.key"))?)?;
     let certificate =
         chain.into_iter().next().ok_or(trireme_proto::key::KeyError::NoCertificate)?;
     Ok(Root::load(fleet.clone(), certificate, key)?)

@@ -21,9 +21,9 @@ pub(crate) fn now() -> WallTime {
 /// Returns the root of a fleet.
 pub(crate) fn root(rig: &Rig) -> Root {
     let ca = rig.fleet.dir().join("ca");
-    let certificate = std::fs::read(ca.join("ca.crt")).unwrap();
+    let certificate = std::fs::read(ca.join("root.pem")).unwrap();
     let certificate = certificates_from_pem(&certificate).unwrap().remove(0);
-    let key = SecretKey::from_pem(&std::fs::read(ca.join("ca.key")).unwrap()).unwrap();
+    let key = SecretKey::from_pem(&std::fs::read(ca.join("root.key")).unwrap()).unwrap();
     Root::load(rig.fleet.shape().fleet.clone(), certificate, key).unwrap()
 }
 
