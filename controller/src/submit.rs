@@ -95,12 +95,14 @@ pub async fn lead(brain: &Arc<Brain>, submission: Submission) -> Result<Reply, P
     let bytes = serde_json::to_vec(&command).expect("a command is plain values");
     match brain.raft.propose(Bytes::from(bytes), PROPOSE_TIMEOUT).await {
         Ok(applied) => {
-            if let Some(to) = transfer {
+            let reply: Reply = serde_json::from_slice(&applied.reply).map_err(|error| {
+                Problem::new(Code::Failed, format!("a reply cannot be read: {error}"))
+            })?;
+            let refused = matches!(reply.outcome, Outcome::Refused(_));
+            if let Some(to) = transfer.filter(|_| !refused) {
                 hand_over(brain, to).await?;
             }
-            serde_json::from_slice(&applied.reply).map_err(|error| {
-                Problem::new(Code::Failed, format!("a reply cannot be read: {error}"))
-            })
+            Ok(reply)
         }
         Err(error @ ProposeError::TooLarge { .. }) => {
             Err(Problem::new(Code::Usage, error.to_string()).hint("send it in smaller parts"))
