@@ -3,6 +3,8 @@
 //! What happened on the nodes is read from the service's own records: a start that came twice
 //! would stand there twice.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use trireme_proto::view::UpgradePhase;
 
@@ -101,6 +103,37 @@ async fn an_upgrade_ends_from_disk_after_every_process_was_killed_at_once() {
         }
         assert_eq!(rig.held_grants().await.unwrap(), []);
         rig.trictl(&["audit", "verify"]).await.exits(0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_outlives_every_daemon_and_is_found_again() {
+    bounded(async {
+        let mut rig = Rig::start(1).await;
+        web::run(&rig, &Spec::default(), &["1.0.0"]).await;
+        let pids = |rig: &Rig| -> Vec<u32> {
+            let nodes = rig.fleet.agents().iter().map(|agent| agent.node.to_string());
+            nodes.map(|node| web::starts(rig, &node).pop().unwrap().pid).collect()
+        };
+        let before = pids(&rig);
+        for agent in rig.fleet.agents_mut() {
+            agent.process.stop(Duration::from_secs(10)).await.unwrap();
+        }
+        for controller in rig.fleet.controllers_mut() {
+            controller.process.stop(Duration::from_secs(10)).await.unwrap();
+        }
+        assert!(before.iter().all(|pid| web::is_running(*pid)));
+        rig.fleet.start_all().unwrap();
+        until("three regions that serve", async || {
+            let view = rig.controllers().await?;
+            view.items.iter().all(|one| one.agents == Some(1)).then_some(())?;
+            let service = rig.service(WEB).await?;
+            service.regions.values().all(|region| region.serving).then_some(())
+        })
+        .await;
+        assert_eq!(pids(&rig), before);
+        web::assert_started(&rig, &["1.0.0"]);
     })
     .await;
 }

@@ -1,17 +1,21 @@
-//! The machine under a controller fails it: no space, a port that is taken, a disk that was wiped.
-//! It says so and ends; the others go on; nothing acknowledged is lost.
+//! The machine under a controller fails it: no space, a clock that jumps, a port that is taken, a
+//! disk that was wiped. It says so and ends; the others go on; nothing acknowledged is lost.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::process::Command;
+use trireme_ctl::local::Programs;
 use trireme_proto::id::ControllerId;
 
-use super::rig::{Rig, bounded, run, until};
+use super::rig::{Rig, bounded, program, programs_dir, run, until};
 use super::web::{self, Spec, WEB};
 
 /// Longest a daemon may take to give up.
 const END_WAIT: Duration = Duration::from_secs(20);
+/// Debian's package `faketime`.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// A small file system of its own, unmounted in the end.
 struct Tmpfs(PathBuf);
@@ -126,4 +130,84 @@ async fn a_wiped_disk_under_an_old_name_is_refused_and_the_others_go_on() {
         web::assert_started(&rig, &["1.0.0", "1.1.0"]);
     })
     .await;
+}
+
+/// Makes the program of controllers whose wall clock a file beside their configuration moves.
+fn jumping_controller(dir: &Path) -> PathBuf {
+    // Arguments are `run --config FILE`; the monotonic clock stays what it is.
+    let script = format!(
+        "#!/bin/sh\n\
+         if [ -e \"$3.clock\" ]; then\n\
+         export LD_PRELOAD={FAKETIME} FAKETIME_TIMESTAMP_FILE=\"$3.clock\" FAKETIME_NO_CACHE=1\n\
+         export FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1\n\
+         fi\n\
+         exec {} \"$@\"\n",
+        program("trireme-controller").display()
+    );
+    let path = dir.join("trireme-controller");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+async fn jumps(offset: &str) {
+    assert!(Path::new(FAKETIME).is_file(), "{FAKETIME} is missing: apt-get install faketime");
+    let dir = tempfile::tempdir().unwrap();
+    let controller = jumping_controller(dir.path());
+    let programs = Programs { controller, ..Programs::within(programs_dir()).unwrap() };
+    let mut rig = Rig::with_programs(1, programs);
+    let clock = |rig: &Rig, offset: &str| {
+        let victim = &rig.fleet.controllers()[0];
+        let file = victim.data.parent().unwrap().join("controller.yaml.clock");
+        // Replaced whole: it is read at any moment.
+        std::fs::write(file.with_extension("new"), offset).unwrap();
+        std::fs::rename(file.with_extension("new"), file).unwrap();
+    };
+    clock(&rig, "+0");
+    rig.come_up().await;
+    web::run(&rig, &Spec::default(), &["1.0.0", "1.1.0"]).await;
+    let victim = rig.fleet.controllers()[0].name.clone();
+    if rig.leader(None).await != victim {
+        rig.trictl(&["controller", "transfer", "--to", victim.as_str()]).await.exits(0);
+        until("the lead of the one whose clock jumps", async || {
+            (rig.controllers().await?.leader? == victim).then_some(())
+        })
+        .await;
+    }
+    clock(&rig, offset);
+    let plan = rig.file("late.yaml", "kind: Region\nname: late\ncloud: late\n");
+    until("the refusal of a leader whose clock is off", async || {
+        // Until the others were asked for their time, the jump is not known.
+        let dry = ["apply", "--dry-run", "-f", plan.to_str().unwrap()];
+        let run = rig.trictl(&dry).await;
+        (run.code == Some(10)).then(|| {
+            let problem = run.problem();
+            assert_eq!(problem["rule"], "clock.skew", "{problem}");
+            let message = problem["message"].as_str().unwrap();
+            assert!(message.starts_with("the leader's clock is "), "{message}");
+        })
+    })
+    .await;
+    rig.apply(&plan).await.exits(10);
+    // What it hints at works, and from another leader everything does.
+    let new = if rig.leader(None).await == victim {
+        rig.trictl(&["controller", "transfer", "--to", "c-gcp"]).await.exits(0);
+        rig.leader(Some(&victim)).await
+    } else {
+        rig.leader(Some(&victim)).await
+    };
+    assert_ne!(new, victim);
+    rig.apply(&plan).await.exits(0);
+    rig.upgrade_to(WEB, "1.1.0").await;
+    web::assert_started(&rig, &["1.0.0", "1.1.0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_clock_jumps_ahead_is_refused_and_another_leads_on() {
+    bounded(jumps("+1h")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_clock_falls_behind_is_refused_and_another_leads_on() {
+    bounded(jumps("-1h")).await;
 }

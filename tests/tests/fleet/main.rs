@@ -4,7 +4,7 @@
 //!  rig      a fleet on the loopback, started, reached and taken down
 //!  web      the service that is upgraded, and what it recorded of its starts
 //!  traffic  requests that find it through the fleet's DNS, and who answers
-//!  people   certificates of roles
+//!  people   certificates of every kind
 //! ```
 //!
 //! Each test has a fleet of its own and at most a minute. They assert order and outcome, never
@@ -15,6 +15,7 @@
 mod crash;
 mod dns;
 mod identity;
+mod join;
 mod machine;
 mod nginx;
 mod orphaned;

@@ -1,4 +1,4 @@
-//! People with certificates of one fleet, made with its root as only its operator can.
+//! Certificates of every kind for one fleet, made with its root as only its operator can.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,8 +7,9 @@ use trireme_ctl::context::Context;
 use trireme_proto::identity::Role;
 use trireme_proto::key::{SecretKey, certificates_from_pem, certificates_to_pem};
 use trireme_proto::keyfile::{write_private, write_public};
-use trireme_proto::pki::Root;
+use trireme_proto::pki::{Issued, PkiError, Root};
 use trireme_proto::time::WallTime;
+use trireme_proto::tls::Credentials;
 
 use super::rig::Rig;
 
@@ -25,6 +26,16 @@ pub(crate) fn root(rig: &Rig) -> Root {
     let certificate = certificates_from_pem(&certificate).unwrap().remove(0);
     let key = SecretKey::from_pem(&std::fs::read(ca.join("root.key")).unwrap()).unwrap();
     Root::load(rig.fleet.shape().fleet.clone(), certificate, key).unwrap()
+}
+
+/// Returns what a request of a new key is answered with, ready for TLS.
+pub(crate) fn credentials(
+    root: &Root,
+    issue: impl FnOnce(&[u8]) -> Result<Issued, PkiError>,
+) -> Credentials {
+    let key = SecretKey::generate().unwrap();
+    let issued = issue(&key.request().unwrap()).unwrap();
+    Credentials::new(vec![root.certificate().clone()], issued.chain, &key).unwrap()
 }
 
 /// Returns the context file of a person with a certificate of the role.

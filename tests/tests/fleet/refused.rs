@@ -1,13 +1,75 @@
 //! Upgrades and declarations that must not happen: the message, the exit code, and no trace.
 
 use trireme_proto::digest::Digest;
+use trireme_proto::view::Manifests;
+use trireme_proto::wire::{Consistency, GetRequest};
 
 use super::rig::{Rig, bounded, until};
 use super::web::{self, Spec, WEB};
 
+/// Returns the revision of what is declared.
+async fn revision(rig: &Rig) -> u64 {
+    let consistency = Consistency::Linearizable.into();
+    let request = GetRequest { consistency, ..GetRequest::default() };
+    rig.client().get::<Manifests>(request).await.unwrap().value.revision
+}
+
 /// Returns every reason of a problem in one text.
 fn why(problem: &serde_json::Value) -> String {
     problem["why"].to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_that_are_wrong_are_refused_with_line_and_column() {
+    bounded(async {
+        let rig = Rig::start(1).await;
+        web::declare(&rig, &Spec::default(), &["1.0.0"]).await;
+        let before = revision(&rig).await;
+        let good = Spec::default().manifest();
+        let cases = [
+            (
+                "malformed.yaml",
+                "kind: Service\nname: [web\n".to_owned(),
+                &[":2:7", "this is not YAML"][..],
+            ),
+            (
+                "unknown.yaml",
+                good.replace("serving: {at_least: 2, nodes: 1}", "servng: {at_least: 2}"),
+                &[":6:1", "servng", "serving"],
+            ),
+            (
+                "contradiction.yaml",
+                good.replace("timeout: 150ms", "timeout: 200ms"),
+                &[":11:14", "check `health` may take 200ms but runs every 150ms"],
+            ),
+            ("order.yaml", good.replace("[aws, aliyun, gcp]", "[aws, azure]"), &["region azure"]),
+        ];
+        for (name, text, expected) in cases {
+            let file = rig.file(name, text);
+            let run = rig.apply(&file).await;
+            let wanted = if name == "order.yaml" { 9 } else { 2 };
+            let run = run.exits(wanted);
+            for part in expected {
+                let part =
+                    if part.starts_with(':') { format!("{name}{part}") } else { (*part).into() };
+                assert!(run.stderr.contains(&part), "`{part}` of {name}: {}", run.stderr);
+            }
+        }
+        assert_eq!(revision(&rig).await, before, "something was changed");
+
+        let unknown = rig.trictl(&["upgrade", "plan", "wob", "--to", "1.0.0"]).await.exits(9);
+        assert_eq!(unknown.problem()["message"], "there is no service wob");
+        let unknown = rig.trictl(&["upgrade", "plan", WEB, "--to", "9.9.9"]).await.exits(9);
+        assert_eq!(unknown.problem()["message"], "service web has no release 9.9.9");
+        // A version never changes: what it once was is what rollbacks return to.
+        let artifact = rig.file("other.json", "{}");
+        let other = web::release_of("1.0.0", &artifact, &Digest::of(b"{}").to_string());
+        let file = rig.file("other.yaml", other);
+        let run = rig.apply(&file).await.exits(5);
+        assert_eq!(run.problem()["message"], "release web@1.0.0 exists with other content");
+        assert_eq!(revision(&rig).await, before, "something was changed");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
