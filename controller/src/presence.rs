@@ -117,8 +117,8 @@ impl Presence {
         let Some(sighting) = self.nodes.get(node).filter(|_| self.in_sight(node, now)) else {
             return Health::Unknown;
         };
-        let generation = fleet.nodes.get(node).map(|record| record.generation);
-        if generation != Some(sighting.seen.generation) {
+        let record = fleet.nodes.get(node);
+        if !record.is_some_and(|record| record.acknowledges(sighting.seen.generation)) {
             return Health::Unknown;
         }
         match sighting.seen.observed.get(service) {

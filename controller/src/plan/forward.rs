@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_proto::id::{ControllerId, NodeId, UpgradeId};
+use trireme_proto::id::{ControllerId, NodeId, ServiceId, UpgradeId};
 use trireme_proto::time::{FleetTime, Span};
 use trireme_proto::view::UpgradePhase;
 
@@ -108,13 +108,17 @@ fn one_wave(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decision) {
     let switching = wave.nodes(|stage| matches!(stage, Stage::Switching { .. }));
     let moving =
         wave.nodes(|stage| matches!(stage, Stage::Confirming { .. } | Stage::Reverting { .. }));
+    // What was given back waits in traffic until the rest of its wave has come through.
+    let service = &wave.upgrade.plan.service;
+    let drained: Vec<NodeId> =
+        staged.iter().filter(|node| is_drained(world, service, node)).cloned().collect();
     if wave.record.grant.is_none() {
         ask_for_grant(world, wave, &staging, &staged, decision);
-    } else if dropped(world, wave) && (!staged.is_empty() || unaccepted(world, &switching)) {
+    } else if dropped(world, wave, drained.iter().chain(&unaccepted(world, &switching))) {
         let reason = "the service has fallen below the regions that must serve it".to_owned();
         decision.proposals.push(Body::StandDown { upgrade: wave.id, wave: wave.index, reason });
-    } else if !staged.is_empty() {
-        drain(world, wave, decision);
+    } else if !drained.is_empty() {
+        drain(world, wave, &drained, decision);
     } else if wave.record.baking.is_some() && switching.is_empty() {
         bake(world, wave, decision);
     }
@@ -198,14 +202,17 @@ fn ask_for_grant(
 }
 
 /// Waits until clients stay away from the nodes of a granted wave, then has them switched.
-fn drain(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decision) {
+fn drain(world: &World<'_>, wave: &Wave<'_>, staged: &[NodeId], decision: &mut Decision) {
     let (upgrade, index) = (wave.id, wave.index);
     if wave.record.settled.is_none() {
         settle(world, wave.id, wave.index, wave.record, decision);
         return;
     }
     match time_left(world, wave.record.settled, wave.upgrade.plan.gates.ttl) {
-        None => decision.proposals.push(Body::Switch { upgrade, wave: index }),
+        None if some_free(world, upgrade, staged, decision) => {
+            decision.proposals.push(Body::Switch { upgrade, wave: index });
+        }
+        None => {}
         Some((left, at)) => {
             decision
                 .wait(upgrade, wait::time("routing.ttl", "answers naming the nodes expire", left));
@@ -250,6 +257,8 @@ fn bake(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decision) {
     let mut silent = Vec::new();
     for node in &up {
         match world.presence.serves(world.fleet, node, service, world.now) {
+            // A heartbeat from before the bake tells of the start, not of what came of it.
+            _ if !heard_since(world, node, wave.record.baking) => silent.push(node.clone()),
             Health::Serving => {}
             Health::Unknown => silent.push(node.clone()),
             Health::NotServing(failing) => {
@@ -263,8 +272,10 @@ fn bake(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decision) {
         decision.wait(wave.id, wait::time("upgrade.bake", "the wave is watched", left));
         decision.wake(at);
     } else if silent.is_empty() {
-        let (upgrade, wave) = (wave.id, wave.index);
-        decision.proposals.push(Body::Confirm { upgrade, wave });
+        if some_free(world, wave.id, &up, decision) {
+            let (upgrade, wave) = (wave.id, wave.index);
+            decision.proposals.push(Body::Confirm { upgrade, wave });
+        }
     } else {
         for node in &silent {
             let evidence = format!("nothing recent is known of node {node}");
@@ -273,6 +284,27 @@ fn bake(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decision) {
         }
         give_up_when_stuck(world, wave, decision);
     }
+}
+
+/// Returns whether some of `nodes` can take an action now; the others are waited for.
+pub(super) fn some_free(
+    world: &World<'_>,
+    id: UpgradeId,
+    nodes: &[NodeId],
+    decision: &mut Decision,
+) -> bool {
+    let is_free =
+        |node: &&NodeId| world.fleet.nodes.get(*node).is_some_and(|record| record.is_free_for(id));
+    let (free, busy): (Vec<_>, Vec<_>) = nodes.iter().partition(is_free);
+    for node in busy {
+        decision.wait(id, wait::action(world, node));
+    }
+    !free.is_empty()
+}
+
+/// Returns whether a heartbeat of `node` is newer than `since`.
+fn heard_since(world: &World<'_>, node: &NodeId, since: Option<FleetTime>) -> bool {
+    world.presence.nodes.get(node).is_some_and(|sighting| Some(sighting.at) > since)
 }
 
 /// A node has become unhealthy while it was watched.
@@ -292,24 +324,37 @@ pub(super) fn time_left(
     (world.now < until).then(|| (until.since(world.now), until))
 }
 
-/// Returns whether the service serves in fewer regions than it must while returning what the wave
-/// took would help (DESIGN rule 9).
-fn dropped(world: &World<'_>, wave: &Wave<'_>) -> bool {
+/// Returns whether the service serves in fewer regions than it must while one of `unstarted`, nodes
+/// taken under a grant and not begun, would serve if it were given back (DESIGN rule 9).
+fn dropped<'a>(
+    world: &World<'_>,
+    wave: &Wave<'_>,
+    mut unstarted: impl Iterator<Item = &'a NodeId>,
+) -> bool {
     let Some(record) = world.fleet.services.get(&wave.upgrade.plan.service) else { return false };
+    let service = &record.manifest;
+    let serves = |node: &NodeId| {
+        world.presence.serves(world.fleet, node, &service.name, world.now) == Health::Serving
+    };
+    if !unstarted.any(serves) {
+        return false;
+    }
     let evidence = world.presence.evidence(world.now);
-    let counted = count(world.fleet, &evidence, &record.manifest, &BTreeSet::new());
+    let counted = count(world.fleet, &evidence, service, &BTreeSet::new());
     let serving = counted.values().filter(|region| region.serving).count();
-    let would_help = wave.record.nodes.keys().any(|node| {
-        world.presence.serves(world.fleet, node, &record.manifest.name, world.now)
-            == Health::Serving
-    });
-    serving < world.fleet.at_least(&record.manifest) as usize && would_help
+    serving < world.fleet.at_least(service) as usize
 }
 
-/// Returns whether some switch was not accepted by its agent yet.
-fn unaccepted(world: &World<'_>, switching: &[NodeId]) -> bool {
-    switching.iter().any(|node| {
-        let record = world.fleet.nodes.get(node).and_then(|node| node.action.as_ref());
+/// Returns those of `switching` whose switch was not accepted by its agent yet.
+fn unaccepted(world: &World<'_>, switching: &[NodeId]) -> Vec<NodeId> {
+    let waits = |node: &&NodeId| {
+        let record = world.fleet.nodes.get(*node).and_then(|node| node.action.as_ref());
         record.is_some_and(|action| action.progress.is_none())
-    })
+    };
+    switching.iter().filter(waits).cloned().collect()
+}
+
+/// Returns whether clients of `service` are kept away from `node`.
+fn is_drained(world: &World<'_>, service: &ServiceId, node: &NodeId) -> bool {
+    world.fleet.nodes.get(node).is_some_and(|record| record.drained.contains(service))
 }

@@ -10,6 +10,8 @@ mod forward;
 mod reoffer;
 mod rollback;
 mod sight;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 pub use wait::refused;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use trireme_proto::id::{NodeId, UpgradeId};
 
-use super::forward::{settle, time_left};
+use super::forward::{settle, some_free, time_left};
 use super::{Decision, World, wait};
 use crate::state::Body;
 use crate::state::fleet::{Class, Stage, Upgrade, WaveRecord};
@@ -16,6 +16,12 @@ pub(super) fn plan(world: &World<'_>, id: UpgradeId, upgrade: &Upgrade, decision
             .values()
             .any(|stage| stage.touched_by().is_some() || matches!(stage, Stage::Reverting { .. }))
     };
+    for (node, stage) in upgrade.waves.iter().flat_map(|wave| &wave.nodes) {
+        if let Stage::Dirty { reason, .. } = stage {
+            let again = format!("repair node {node}, then: trictl upgrade rollback {id}");
+            decision.wait(id, wait::reason("node.clean", reason, again));
+        }
+    }
     let Some(index) = upgrade.waves.iter().rposition(open) else { return };
     let wave = &upgrade.waves[index];
     for (node, _) in wave.nodes.iter().filter(|(_, s)| matches!(s, Stage::Reverting { .. })) {
@@ -47,7 +53,7 @@ pub(super) fn plan(world: &World<'_>, id: UpgradeId, upgrade: &Upgrade, decision
             nodes.extend(draining.into_iter().map(|(node, _)| node.clone()));
         }
     }
-    if !nodes.is_empty() {
+    if some_free(world, id, &nodes, decision) {
         decision.proposals.push(Body::Revert { upgrade: id, wave: index, nodes });
     }
 }
@@ -104,7 +110,10 @@ fn take_back(
         }
         None => {
             if let Err(problem) = allowed(nodes) {
-                decision.wait(id, wait::refused(&problem));
+                let mut reason = wait::refused(&problem);
+                let leave = format!("; or leave it as it is: trictl upgrade abort {id}");
+                reason.unblock.push_str(&leave);
+                decision.wait(id, reason);
             }
         }
     }

@@ -128,6 +128,21 @@ pub struct Node {
 }
 
 impl Node {
+    /// Returns whether an action of `upgrade` may be committed for it: a node does one action at a
+    /// time, and one upgrade must not push another's aside (I6).
+    pub fn is_free_for(&self, upgrade: UpgradeId) -> bool {
+        let under_way = self.action.as_ref().filter(|record| !record.is_final());
+        under_way.is_none_or(|record| record.action.upgrade == upgrade)
+    }
+
+    /// Returns whether an agent that holds `generation` knows of its newest action.
+    ///
+    /// The number alone also rises when a person ends a grant: then there is nothing to know of,
+    /// and waiting for a word about it would count the node as down for ever.
+    pub fn acknowledges(&self, generation: u64) -> bool {
+        self.action.as_ref().is_none_or(|record| record.action.fence.generation <= generation)
+    }
+
     /// Returns whether `service` runs healthily there, by the last replicated observation.
     pub fn serves(&self, service: &ServiceId) -> bool {
         !self.removed

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_proto::action::{Observed, RunSpec, ServiceState};
+use trireme_proto::action::{Action, ActionKind, Fence, Observed, RunSpec, ServiceState};
 use trireme_proto::digest::Digest;
-use trireme_proto::id::{GrantId, NodeId, ServiceId, UpgradeId, Version};
+use trireme_proto::id::{ActionId, GrantId, NodeId, ServiceId, UpgradeId, Version};
 use trireme_proto::model::{
     Artifact, Bake, Check, Deadline, DnsTraffic, Driver, HttpCheck, Probe, ProcessDriver, Region,
     Release, Selector, Service, Serving, Traffic, UpgradePolicy,
@@ -12,7 +12,9 @@ use trireme_proto::model::{
 use trireme_proto::time::{FleetTime, Span};
 
 use super::command::{Evidence, NodeEvidence};
-use super::fleet::{Class, Fleet, Grant, GrantState, Node, ReleaseRecord, ServiceRecord};
+use super::fleet::{
+    ActionRecord, Class, Fleet, Grant, GrantState, Node, ReleaseRecord, ServiceRecord,
+};
 
 /// Regions in the order of the service's upgrades.
 pub(crate) const REGIONS: [&str; 3] = ["aws", "aliyun", "gcp"];
@@ -157,6 +159,24 @@ pub(crate) fn set_state(evidence: &mut Evidence, node: &str, state: ServiceState
             seen.services.insert(name("web"), (state, None));
         }
     }
+}
+
+/// Commits an action on a node that it has not acknowledged.
+pub(crate) fn act(fleet: &mut Fleet, node: &str) {
+    let (id, node): (_, NodeId) = (ActionId(fleet.take_id()), node.parse().expect("a name"));
+    let target = fleet.run_spec(&name("web"), &version("1.1.0")).expect("it was added");
+    let record = fleet.nodes.get_mut(&node).expect("it was added");
+    record.generation += 1;
+    let action = Action {
+        id,
+        node,
+        service: name("web"),
+        upgrade: UpgradeId(0),
+        fence: Fence { epoch: 1, term: 1, generation: record.generation },
+        deadline: Span::secs(20),
+        kind: ActionKind::Stage { target },
+    };
+    record.action = Some(ActionRecord { action, progress: None, offer_term: 1, at: FleetTime(0) });
 }
 
 /// Adds a held grant on nodes.

@@ -56,8 +56,7 @@ impl Stage<'_> {
     /// The first release, where nothing runs and nobody asks.
     async fn deploy(&mut self) -> Result<(), Failure> {
         say(self.out, &format!("first deployment: {} {FIRST}", self.service))?;
-        let plan = self.plan(FIRST).await?;
-        let id = self.start(&plan).await?.value.id.to_string();
+        let id = self.start_first().await?;
         let traffic = self.traffic(Instant::now());
         let view = follow(self.out, &self.client, &id, traffic, async |_| Ok(())).await?;
         if outcome(&view) != "succeeded" {
@@ -65,6 +64,24 @@ impl Stage<'_> {
             return Err(problem.because(view.reason.unwrap_or_default()).into());
         }
         self.open().await
+    }
+
+    /// Starts the first deployment once the nodes have spoken of the service: before that the
+    /// ledger knows nothing of them, and rightly refuses.
+    async fn start_first(&self) -> Result<String, Failure> {
+        let plan = self.plan(FIRST).await?;
+        let end = Instant::now() + NOTICE_WAIT;
+        loop {
+            match self.start(&plan).await {
+                Ok(reply) => return Ok(reply.value.id.to_string()),
+                Err(Failure::Problem(problem))
+                    if problem.code == Code::Refused && Instant::now() < end =>
+                {
+                    sleep(LOOK_EVERY).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 
     async fn begin(&mut self, name: &'static str, title: &str) -> Result<Begin, Failure> {

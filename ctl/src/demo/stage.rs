@@ -37,6 +37,8 @@ pub(super) const REST: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Time for every node to answer with the version it should.
 const VERSION_WAIT: Duration = Duration::from_secs(10);
+/// Time for a region to be back.
+const HEAL_WAIT: Duration = Duration::from_secs(30);
 /// Time for what is measured to be over when the demo ends.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
@@ -139,6 +141,7 @@ impl<'a> Stage<'a> {
             agents: self.fleet.agents().len(),
         };
         if keep {
+            self.heal().await?;
             self.fleet.detach();
         } else {
             let _files = self.fleet.down().await?;
@@ -146,6 +149,21 @@ impl<'a> Stage<'a> {
         let report = Report::new(size, shown?, &self.broken);
         let broken = report.broken().into_iter().chain(self.broken).collect();
         Ok((report, broken))
+    }
+
+    /// Brings back what the demo has taken down: agents start what should run on their nodes.
+    async fn heal(&mut self) -> Result<(), Failure> {
+        self.fleet.start_all()?;
+        self.fleet.wait_for_agents(&self.client, HEAL_WAIT).await?;
+        let end = Instant::now() + HEAL_WAIT;
+        while self.probe.serving(0).await < self.probe.regions() {
+            if Instant::now() >= end {
+                let message = format!("not every region serves {} again", self.service);
+                return Err(Problem::new(Code::Failed, message).into());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        say(self.out, "every region serves again")
     }
 
     /// Returns what is to be watched beside an upgrade that began at `from`.

@@ -29,10 +29,14 @@ pub(super) fn grant(
     }
     let service = record.plan.service.clone();
     let earlier_passed = record.waves.iter().take(wave).all(WaveRecord::has_passed);
-    let staged = record.waves.get(wave).is_some_and(|wave| {
-        wave.grant.is_none()
-            && wave.nodes.values().all(|s| matches!(s, Stage::Staged | Stage::Skipped { .. }))
-    });
+    // Part of a wave may have come through before the rest was given back.
+    let ready = |stage: &Stage| {
+        matches!(stage, Stage::Staged | Stage::Skipped { .. } | Stage::Confirmed { .. })
+    };
+    let staged = record
+        .waves
+        .get(wave)
+        .is_some_and(|wave| wave.grant.is_none() && wave.nodes.values().all(ready));
     if !earlier_passed || !staged {
         return Err(Problem::new(Code::Conflict, format!("wave {wave} of {id} is not next")));
     }
@@ -73,6 +77,7 @@ pub(super) fn give(
         record.grant = Some(grant);
         record.drained_at = Some(context.at.index);
         record.settled = None;
+        record.baking = None;
         record.moved = now;
     }
     let record = Grant {
@@ -124,8 +129,10 @@ pub(super) fn release(
             context.wake.insert(node.clone());
         }
     }
-    if let Some(upgrade) = fleet.upgrades.get_mut(&holder).filter(|u| !u.phase.is_final()) {
+    if let Some(upgrade) = fleet.upgrades.get_mut(&holder) {
         upgrade.waves[wave].grant = None;
+    }
+    if let Some(upgrade) = fleet.upgrades.get_mut(&holder).filter(|u| !u.phase.is_final()) {
         for stage in upgrade.waves[wave].nodes.values_mut() {
             if !matches!(stage, Stage::Confirmed { .. } | Stage::Skipped { .. }) {
                 *stage = Stage::Skipped { reason: why.clone() };
@@ -136,6 +143,19 @@ pub(super) fn release(
     upgrade::stop(fleet, holder, &why);
     upgrade::advance_all(fleet);
     Ok(Outcome::Done)
+}
+
+/// Takes a node out of the grants of upgrades that ended in need of a person: what a later upgrade
+/// has brought up and proved there is as good a repair as any.
+pub(super) fn repaired(fleet: &mut Fleet, pair: &Pair, by: UpgradeId) {
+    let Fleet { grants, upgrades, .. } = fleet;
+    let ended = |holder| upgrades.get(&holder).is_none_or(|upgrade| upgrade.phase.is_final());
+    for grant in grants.values_mut().filter(|grant| grant.is_held()) {
+        let other = grant.holder != by && ended(grant.holder);
+        if other && grant.takes.remove(pair) && grant.takes.is_empty() {
+            grant.state = GrantState::Released { proof: format!("{by} was confirmed there") };
+        }
+    }
 }
 
 /// Takes a removed node out of every grant; a grant left empty ends as forced.

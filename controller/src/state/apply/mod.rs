@@ -139,9 +139,7 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
 }
 
 fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Problem> {
-    // The way out of it stays open, and what is refused anyway is recorded as what it was.
-    let exempt = matches!(context.command.body, Body::TransferLeader { .. } | Body::Refuse { .. });
-    if context.command.skew > SKEW_MAX && !exempt {
+    if context.command.skew > SKEW_MAX {
         return Err(Problem::refused(
             "clock.skew",
             format!(
@@ -234,7 +232,8 @@ struct Order {
     deadline: Span,
 }
 
-/// Commits an action: the node's generation rises, and whatever it had before is superseded.
+/// Commits an action: the node's generation rises, and what the same upgrade had asked before is
+/// superseded. Returns nothing while another upgrade's action is under way; it is asked again.
 fn commit_action(
     fleet: &mut Fleet,
     context: &mut Context<'_>,
@@ -242,6 +241,7 @@ fn commit_action(
     node: &NodeId,
     kind: ActionKind,
 ) -> Option<ActionId> {
+    fleet.nodes.get(node).filter(|record| record.is_free_for(order.upgrade))?;
     let id = ActionId(fleet.take_id());
     let (epoch, now) = (fleet.epoch, fleet.now);
     let record = fleet.nodes.get_mut(node)?;

@@ -6,7 +6,7 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::UpgradePhase;
 
 use super::upgrade::{advance_all, set_stage};
-use super::{Context, rollback};
+use super::{Context, grant, rollback};
 use crate::state::command::Outcome;
 use crate::state::fleet::{Fleet, Stage};
 
@@ -134,7 +134,11 @@ fn ended(
             set(fleet, place, Stage::Dirty { switch: *of, reason: reason.clone() });
             turn_back(fleet, context, place, &reason);
         }
-        (ActionKind::Confirm { of }, None) => set(fleet, place, Stage::Confirmed { switch: *of }),
+        (ActionKind::Confirm { of }, None) => {
+            set(fleet, place, Stage::Confirmed { switch: *of });
+            let service = fleet.upgrades[&place.upgrade].plan.service.clone();
+            grant::repaired(fleet, &(place.node.clone(), service), place.upgrade);
+        }
         (ActionKind::Confirm { of }, Some(reason)) => {
             set(fleet, place, Stage::Failed { switch: *of, reason: reason.clone() });
             turn_back(fleet, context, place, &reason);

@@ -14,7 +14,7 @@ use trireme_proto::view::UpgradePhase;
 use super::upgrade::{self, in_flight, order, set_stage};
 use super::{Context, commit_action, grant, no_upgrade};
 use crate::state::command::{Evidence, Outcome};
-use crate::state::fleet::{Class, Fleet, Stage};
+use crate::state::fleet::{Class, Fleet, Grant, Stage};
 use crate::state::ledger::{Ask, Pair, judge};
 
 /// An operator asks for the way back.
@@ -28,7 +28,7 @@ pub(super) fn ask(
     let found = fleet.upgrades.get(&id).ok_or_else(|| no_upgrade(id))?;
     let service = found.plan.service.clone();
     match found.phase {
-        UpgradePhase::RollingBack | UpgradePhase::RolledBack => return Ok(Outcome::Upgrade(id)),
+        UpgradePhase::RolledBack => return Ok(Outcome::Upgrade(id)),
         _ if fleet.newest_upgrade(&service) != Some(id) => {
             return Err(Problem::new(
                 Code::Conflict,
@@ -80,28 +80,31 @@ pub(super) fn turn_back(fleet: &mut Fleet, context: &mut Context<'_>, id: Upgrad
     upgrade::advance_all(fleet);
 }
 
-/// Returns granted nodes to traffic whose switch was never committed, and ends their grant: that
-/// no action was ever committed under it is the proof.
+/// Returns granted nodes to traffic whose switch was never committed. Where that is the whole
+/// wave, its grant ends: that no action was ever committed under it is the proof.
 pub(super) fn return_unstarted(fleet: &mut Fleet, context: &mut Context<'_>, id: UpgradeId) {
     let Some(upgrade) = fleet.upgrades.get_mut(&id) else { return };
     let service = upgrade.plan.service.clone();
     let mut ended = Vec::new();
-    for wave in &mut upgrade.waves {
+    let mut returned = Vec::new();
+    for wave in upgrade.waves.iter_mut().filter(|wave| wave.grant.is_some()) {
         let unstarted =
             wave.nodes.values().all(|stage| matches!(stage, Stage::Staged | Stage::Skipped { .. }));
-        if unstarted && let Some(grant) = wave.grant.take() {
+        if unstarted {
             wave.drained_at = None;
             wave.settled = None;
-            ended.push((grant, wave.nodes.keys().cloned().collect::<Vec<_>>()));
+            ended.extend(wave.grant.take());
+        }
+        let staged = wave.nodes.iter().filter(|(_, stage)| **stage == Stage::Staged);
+        returned.extend(staged.map(|(node, _)| node.clone()));
+    }
+    for node in returned {
+        if let Some(record) = fleet.nodes.get_mut(&node) {
+            record.drained.remove(&service);
+            context.wake.insert(node);
         }
     }
-    for (grant, nodes) in ended {
-        for node in nodes {
-            if let Some(record) = fleet.nodes.get_mut(&node) {
-                record.drained.remove(&service);
-                context.wake.insert(node);
-            }
-        }
+    for grant in ended {
         grant::prove(fleet, grant, "nothing was begun under it");
     }
 }
@@ -135,6 +138,7 @@ pub(super) fn stand_down(
     if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
         upgrade.reason = Some(reason.to_owned());
     }
+    upgrade::advance_all(fleet);
     Ok(Outcome::Upgrade(id))
 }
 
@@ -158,16 +162,12 @@ pub(super) fn take_back(
     if upgrade.phase == UpgradePhase::Succeeded || touched.is_empty() {
         return Err(Problem::new(Code::Conflict, format!("{id} has nothing to take back there")));
     }
-    let held = record.grant.filter(|grant| {
-        fleet.grants.get(grant).is_some_and(|grant| touched.is_subset(&grant.takes))
-    });
+    // A person may have ended the grant of a rollback that had failed.
+    let own = record.grant.filter(|id| fleet.grants.get(id).is_some_and(Grant::is_held));
+    let held = own.filter(|id| touched.is_subset(&fleet.grants[id].takes));
     if held.is_none() {
-        judge(
-            fleet,
-            evidence,
-            Ask { class: Class::Upgrade, takes: &touched, within: record.grant },
-        )?;
-        if let Some(old) = record.grant {
+        judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &touched, within: own })?;
+        if let Some(old) = own {
             // What the old grant still holds stays held: the new one covers both.
             let mut both = touched.clone();
             both.extend(fleet.grants.get(&old).map(|g| g.takes.clone()).unwrap_or_default());

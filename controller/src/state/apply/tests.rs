@@ -9,6 +9,8 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::{FleetTime, Span, WallTime};
 use trireme_proto::view::UpgradePhase;
 
+mod found;
+
 use super::{Position, apply};
 use crate::state::command::{Actor, Body, Command, Evidence, Outcome};
 use crate::state::fleet::{Fleet, GrantState, Stage};

@@ -73,7 +73,7 @@ fn drift(fleet: &Fleet, evidence: &Evidence, plan: &Plan) -> Result<(), Problem>
     for (node, recorded) in &plan.previous {
         let Some(seen) = evidence.nodes.get(node) else { continue };
         let Some((_, running)) = seen.services.get(&plan.service) else { continue };
-        let unfinished = fleet.nodes.get(node).is_some_and(|n| n.generation != seen.generation);
+        let unfinished = fleet.nodes.get(node).is_some_and(|n| !n.acknowledges(seen.generation));
         if running != recorded && !unfinished {
             let text = |digest: &Option<_>| {
                 digest.as_ref().map_or("nothing".to_owned(), trireme_proto::digest::Digest::short)
@@ -203,11 +203,28 @@ pub(super) fn abort(
     id: UpgradeId,
     reason: &str,
 ) -> Result<Outcome, Problem> {
-    running(fleet, id)?;
+    if !fleet.upgrades.get(&id).is_some_and(|upgrade| waits_to_go_back(fleet, upgrade)) {
+        running(fleet, id)?;
+    }
     stop(fleet, id, reason);
     super::rollback::return_unstarted(fleet, context, id);
     advance_all(fleet);
     Ok(Outcome::Upgrade(id))
+}
+
+/// Returns whether a rollback has nothing under way. It may wait for capacity that never comes, or
+/// for a node that a person must repair; leaving things as they are is then the only way on.
+fn waits_to_go_back(fleet: &Fleet, upgrade: &Upgrade) -> bool {
+    let service = &upgrade.plan.service;
+    let at_rest = |(node, stage): (&NodeId, &Stage)| match stage {
+        Stage::Confirmed { .. } => {
+            fleet.nodes.get(node).is_none_or(|record| !record.drained.contains(service))
+        }
+        Stage::Reverting { .. } => false,
+        _ => stage.touched_by().is_none(),
+    };
+    let mut nodes = upgrade.waves.iter().flat_map(|wave| &wave.nodes);
+    upgrade.phase == UpgradePhase::RollingBack && nodes.all(at_rest)
 }
 
 /// Lets an upgrade begin nothing more.
@@ -287,7 +304,7 @@ pub(super) fn switch(
     let Some(record) = ready else {
         return Err(Problem::new(Code::Conflict, format!("wave {wave} of {id} is not drained")));
     };
-    let nodes: Vec<NodeId> = staged(record);
+    let nodes: Vec<NodeId> = staged(fleet, record, &upgrade.plan.service);
     let order = order(upgrade, id);
     let template = Switch {
         target: upgrade.target.clone(),
@@ -358,10 +375,13 @@ pub(super) fn in_flight(fleet: &Fleet, service: &ServiceId) -> Option<String> {
     fleet.services.get(service)?.manifest.traffic.as_ref()?.in_flight.clone()
 }
 
-fn staged(wave: &WaveRecord) -> Vec<NodeId> {
+/// Returns the nodes of a wave that are about to be switched: staged, and out of traffic.
+fn staged(fleet: &Fleet, wave: &WaveRecord, service: &ServiceId) -> Vec<NodeId> {
+    let drained =
+        |node: &NodeId| fleet.nodes.get(node).is_some_and(|node| node.drained.contains(service));
     wave.nodes
         .iter()
-        .filter(|(_, stage)| **stage == Stage::Staged)
+        .filter(|(node, stage)| **stage == Stage::Staged && drained(node))
         .map(|(node, _)| node.clone())
         .collect()
 }
@@ -395,36 +415,42 @@ pub(super) fn advance_all(fleet: &mut Fleet) {
 }
 
 fn advance(fleet: &mut Fleet, id: UpgradeId) {
-    let now = fleet.now;
-    let Some(upgrade) = fleet.upgrades.get_mut(&id) else { return };
+    let Fleet { upgrades, nodes, now, .. } = &mut *fleet;
+    let Some(upgrade) = upgrades.get_mut(&id) else { return };
+    let service = &upgrade.plan.service;
+    let drained =
+        |node: &NodeId| nodes.get(node).is_some_and(|node| node.drained.contains(service));
     let mut proven = Vec::new();
     for wave in &mut upgrade.waves {
+        // What was given back before it began asks again later; the rest of its wave goes on.
+        let given_back =
+            |node: &NodeId, stage: &Stage| matches!(stage, Stage::Staged) && !drained(node);
         let up = |stage: &Stage| matches!(stage, Stage::Up { .. });
-        let through = |stage: &Stage| {
-            matches!(
-                stage,
-                Stage::Up { .. }
-                    | Stage::Confirming { .. }
-                    | Stage::Confirmed { .. }
-                    | Stage::Skipped { .. }
-                    | Stage::Failed { .. }
-                    | Stage::Reverted
-            )
+        let through = |(node, stage): (&NodeId, &Stage)| {
+            given_back(node, stage)
+                || matches!(
+                    stage,
+                    Stage::Up { .. }
+                        | Stage::Confirming { .. }
+                        | Stage::Confirmed { .. }
+                        | Stage::Skipped { .. }
+                        | Stage::Failed { .. }
+                        | Stage::Reverted
+                )
         };
-        if wave.baking.is_none() && wave.nodes.values().any(up) && wave.nodes.values().all(through)
-        {
-            wave.baking = Some(now);
-            wave.moved = now;
+        if wave.baking.is_none() && wave.nodes.values().any(up) && wave.nodes.iter().all(through) {
+            wave.baking = Some(*now);
+            wave.moved = *now;
         }
-        let at_rest = |stage: &Stage| {
-            stage.touched_by().is_none()
-                && !matches!(stage, Stage::Reverting { .. } | Stage::Dirty { .. })
-                || matches!(stage, Stage::Confirmed { .. })
-        };
         // A granted wave that has not begun is at rest too, but its grant is about to be used.
-        let unbegun = wave.nodes.values().any(|stage| matches!(stage, Stage::Staged));
-        if wave.nodes.values().all(at_rest)
-            && !unbegun
+        let at_rest = |(node, stage): (&NodeId, &Stage)| match stage {
+            Stage::Staged => given_back(node, stage),
+            // Drained, it was taken back and waits for its revert.
+            Stage::Confirmed { .. } => !drained(node),
+            Stage::Reverting { .. } | Stage::Dirty { .. } => false,
+            _ => stage.touched_by().is_none(),
+        };
+        if wave.nodes.iter().all(at_rest)
             && let Some(grant) = wave.grant.take()
         {
             proven.push(grant);

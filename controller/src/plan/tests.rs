@@ -1,0 +1,139 @@
+//! What the simulation has found in the planner, by value.
+
+use std::collections::BTreeMap;
+
+use trireme_proto::action::{Observed, ServiceState};
+use trireme_proto::id::{ActionId, NodeId, UpgradeId};
+use trireme_proto::time::{FleetTime, Span, WallTime};
+use trireme_proto::view::UpgradePhase;
+
+use super::{Decision, World, plan};
+use crate::presence::{Presence, Seen};
+use crate::state::fleet::{Fleet, Stage, Upgrade, WaveRecord};
+use crate::state::{Body, testing, waves};
+
+const ID: UpgradeId = UpgradeId(7);
+const NOW: FleetTime = FleetTime(10_000);
+
+/// Returns a fleet whose first wave stands as `stages` say, under a grant if `held`.
+fn fleet(stages: [Stage; 2], held: bool) -> Fleet {
+    let (mut fleet, _) = testing::serving_fleet();
+    let (web, version) = ("web".parse().unwrap(), "1.1.0".parse().unwrap());
+    let plan = waves::plan(&fleet, &web, &version).unwrap();
+    let target = fleet.run_spec(&web, &version).unwrap();
+    let mut waves: Vec<WaveRecord> = plan
+        .waves
+        .iter()
+        .map(|wave| WaveRecord {
+            grant: None,
+            drained_at: None,
+            settled: None,
+            baking: None,
+            moved: NOW,
+            nodes: wave.nodes.iter().map(|node| (node.clone(), Stage::Staged)).collect(),
+        })
+        .collect();
+    for (stage, place) in stages.into_iter().zip(waves[0].nodes.values_mut()) {
+        *place = stage;
+    }
+    if held {
+        waves[0].grant = Some(testing::hold(&mut fleet, &["aws-1", "aws-2"]));
+        waves[0].drained_at = Some(1);
+        waves[0].settled = Some(FleetTime(0));
+    }
+    let upgrade = Upgrade {
+        previous: BTreeMap::new(),
+        target,
+        phase: UpgradePhase::Running,
+        paused: None,
+        reason: None,
+        actor: "user/ann".to_owned(),
+        started_at: WallTime(0),
+        started: FleetTime(0),
+        due: FleetTime(1_000_000),
+        ended: None,
+        waves,
+        plan,
+    };
+    fleet.upgrades.insert(ID, upgrade);
+    fleet
+}
+
+/// Returns presence in which every node was heard `age` ago.
+fn presence(fleet: &Fleet, age: Span) -> Presence {
+    let mut presence = Presence::default();
+    let nodes = fleet.nodes.iter().map(|(id, node)| {
+        let seen = Seen {
+            age,
+            generation: node.generation,
+            agent_version: String::new(),
+            observed: node.observed.clone(),
+        };
+        (id.clone(), seen)
+    });
+    presence.hear(NOW, &"c1".parse().unwrap(), 10, nodes.collect());
+    presence
+}
+
+fn falls_ill(fleet: &mut Fleet, node: &str) {
+    let node = fleet.nodes.get_mut(&node.parse::<NodeId>().unwrap()).unwrap();
+    for seen in node.observed.values_mut() {
+        *seen = Observed { state: ServiceState::NotServing, ..seen.clone() };
+    }
+}
+
+fn decide(fleet: &Fleet, presence: &Presence) -> Decision {
+    plan(&World { fleet, presence, now: NOW, term: 1 })
+}
+
+fn verbs(decision: &Decision) -> Vec<&'static str> {
+    decision.proposals.iter().map(|body| body.describe().0).collect()
+}
+
+fn up() -> Stage {
+    Stage::Up { switch: ActionId(1) }
+}
+
+/// A heartbeat from before the gate was passed turned a good upgrade back.
+#[test]
+fn a_heartbeat_from_before_the_bake_is_no_news_of_it() {
+    let mut fleet = fleet([up(), up()], true);
+    falls_ill(&mut fleet, "aws-1");
+    let wave = &mut fleet.upgrades.get_mut(&ID).unwrap().waves[0];
+    wave.baking = Some(FleetTime(NOW.0 - 500));
+    let before = decide(&fleet, &presence(&fleet, Span(600)));
+    assert_eq!(verbs(&before), Vec::<&str>::new());
+    let after = decide(&fleet, &presence(&fleet, Span(400)));
+    assert_eq!(verbs(&after), ["upgrade.fail"]);
+}
+
+/// With one node up and the service short of regions, the other was called back for ever, though
+/// it served nothing that could be given back.
+#[test]
+fn only_what_would_serve_is_given_back() {
+    let mut fleet = fleet([up(), Stage::Staged], true);
+    for node in ["gcp-1", "gcp-2", "aws-2"] {
+        falls_ill(&mut fleet, node);
+    }
+    let drained = fleet.nodes.get_mut(&"aws-2".parse::<NodeId>().unwrap()).unwrap();
+    drained.drained.insert("web".parse().unwrap());
+    let heard = presence(&fleet, Span(0));
+    assert_eq!(verbs(&decide(&fleet, &heard)), ["upgrade.switch"]);
+    let healthy = testing::serving_fleet().0.nodes[&"gcp-1".parse::<NodeId>().unwrap()].clone();
+    let node = fleet.nodes.get_mut(&"aws-2".parse::<NodeId>().unwrap()).unwrap();
+    node.observed = healthy.observed;
+    let heard = presence(&fleet, Span(0));
+    assert_eq!(verbs(&decide(&fleet, &heard)), ["upgrade.stand_down"]);
+}
+
+/// A node that does another upgrade's action is waited for, and said to be.
+#[test]
+fn a_busy_node_is_waited_for() {
+    let mut fleet = fleet([Stage::Staged, Stage::Skipped { reason: String::new() }], true);
+    let web = "web".parse().unwrap();
+    fleet.nodes.get_mut(&"aws-1".parse::<NodeId>().unwrap()).unwrap().drained.insert(web);
+    testing::act(&mut fleet, "aws-1");
+    let decision = decide(&fleet, &presence(&fleet, Span(0)));
+    assert!(!decision.proposals.iter().any(|body| matches!(body, Body::Switch { .. })));
+    assert_eq!(decision.waiting[&ID][0].predicate, "action.done");
+}
