@@ -17,7 +17,7 @@ use crate::peers::Peers;
 use crate::presence::Presence;
 use crate::raft::{Raft, ReadKind};
 use crate::sessions::{Sessions, elapsed};
-use crate::state::Fleet;
+use crate::state::{Evidence, Fleet};
 
 /// What every upgrade waits for, as the leader last told.
 pub type Waiting = BTreeMap<UpgradeId, Vec<Reason>>;
@@ -50,6 +50,8 @@ pub struct Brain {
     pub waiting: watch::Sender<Waiting>,
     /// Rises when the leader sees something new.
     pub noticed: Notify,
+    /// How many wait for what agents say; the leader asks often while there are any.
+    pub hurry: watch::Sender<usize>,
     presence: Mutex<Presence>,
     contact: Mutex<Option<Contact>>,
     offsets: Mutex<BTreeMap<ControllerId, i64>>,
@@ -72,6 +74,7 @@ impl Brain {
             peers,
             waiting: watch::Sender::new(Waiting::new()),
             noticed: Notify::new(),
+            hurry: watch::Sender::new(0),
             presence: Mutex::default(),
             contact: Mutex::default(),
             offsets: Mutex::default(),
@@ -116,6 +119,18 @@ impl Brain {
     /// Works on what the leader sees.
     pub fn presence<T>(&self, work: impl FnOnce(&mut Presence) -> T) -> T {
         work(&mut lock(&self.presence))
+    }
+
+    /// Returns what the leader sees, as commands carry it.
+    pub fn evidence(&self) -> Evidence {
+        let now = self.now();
+        self.presence(|presence| presence.evidence(now))
+    }
+
+    /// Has the leader ask often what agents say, as long as the returned value lives.
+    pub fn ask_often(&self) -> Hurry<'_> {
+        self.hurry.send_modify(|count| *count += 1);
+        Hurry(&self.hurry)
     }
 
     /// Records that the leader was heard from.
@@ -169,6 +184,16 @@ impl Brain {
             self.peers.read_index(&leader).await?
         };
         self.raft.wait_applied(index, READ_WAIT).await.map_err(|error| no_leader(&error))
+    }
+}
+
+/// Somebody waits for what agents say.
+#[derive(Debug)]
+pub struct Hurry<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

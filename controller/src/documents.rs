@@ -19,7 +19,8 @@ use crate::audit::PAGE_MAX;
 use crate::brain::{Brain, Waiting};
 use crate::machine::chain;
 use crate::presence::Presence;
-use crate::state::Fleet;
+use crate::state::{Body, Evidence, Fleet};
+use crate::submit::{Submission, submit};
 use crate::view::{self, Lens};
 
 /// Longest wait for a chosen controller to lead: several elections of the slowest profile.
@@ -76,18 +77,18 @@ impl Documents {
             .ok_or_else(|| Problem::new(Code::NotFound, format!("there is no {id}")))
     }
 
-    /// Returns the plan of an upgrade, judged on what this controller knows.
-    pub fn plan(&self, service: &ServiceId, version: &Version) -> Result<Document, Problem> {
-        let leads = self.brain.leads().is_some();
-        let view = self.lens(|lens| {
-            let evidence = lens.presence.evidence(lens.now);
-            let mut view = view::plan(lens, &evidence, service, version)?;
-            if !leads {
-                // Only the leader sees every agent; a start asks it anyway.
-                view.blocked.retain(|reason| reason.predicate == "upgrade.one_at_a_time");
+    /// Returns the plan of an upgrade, and what would be said to its start this moment.
+    pub async fn plan(&self, service: &ServiceId, version: &Version) -> Result<Document, Problem> {
+        let mut view = self.lens(|lens| view::plan(lens, service, version))?;
+        let body = Body::StartUpgrade { plan: view.id.clone(), evidence: Evidence::default() };
+        let start = Submission { dry_run: true, ..Submission::by_controller(&self.brain, body) };
+        match submit(&self.brain, start).await {
+            Ok(_) => {}
+            Err(problem) if matches!(problem.code, Code::Refused | Code::Conflict) => {
+                view.blocked.push(crate::plan::refused(&problem));
             }
-            Ok::<_, Problem>(view)
-        })?;
+            Err(problem) => return Err(problem),
+        }
         Ok(self.document(&view))
     }
 
@@ -268,9 +269,10 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
             views.map(|v| (v.id.to_string(), json(&v))).collect()
         }
         "grant" => view::grants(lens).into_iter().map(|v| (v.id.to_string(), json(&v))).collect(),
+        "token" => view::tokens(lens).into_iter().map(|v| (v.id.clone(), json(&v))).collect(),
         other => {
             return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`"))
-                .hint("kinds are region, service, release, node, upgrade and grant"));
+                .hint("kinds are region, service, release, node, upgrade, grant and token"));
         }
     };
     Ok(items)

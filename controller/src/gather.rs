@@ -18,8 +18,8 @@ use crate::brain::Brain;
 /// Time between two questions while nothing is under way.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Time between two questions while an upgrade is under way: part of what an upgrade costs
-/// beyond what its manifest demands.
+/// Time between two questions while an upgrade is under way or asked for: part of what an upgrade
+/// costs beyond what its manifest demands.
 const BUSY: Duration = Duration::from_millis(50);
 
 /// Asks until cancelled; for as long as this controller leads.
@@ -56,11 +56,16 @@ async fn ask_forever(
 
 /// Waits until it is time to ask again: an upgrade that begins meanwhile does not wait for it.
 async fn pause(brain: &Brain) {
-    let busy = || brain.read(|fleet| fleet.upgrades.values().any(|u| !u.phase.is_final()));
+    let under_way = || brain.read(|fleet| fleet.upgrades.values().any(|u| !u.phase.is_final()));
     let mut applied = brain.raft.watch_applied();
+    let mut hurry = brain.hurry.subscribe();
     let begins = async {
-        while !busy() {
-            if applied.changed().await.is_err() {
+        while !under_way() && *hurry.borrow_and_update() == 0 {
+            let told = tokio::select! {
+                told = applied.changed() => told.is_ok(),
+                told = hurry.changed() => told.is_ok(),
+            };
+            if !told {
                 return;
             }
         }

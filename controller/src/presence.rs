@@ -10,6 +10,7 @@ use trireme_proto::action::{Observed, ServiceState};
 use trireme_proto::id::{ControllerId, NodeId, ServiceId};
 use trireme_proto::time::{FleetTime, Span};
 
+use crate::state::ledger::EVIDENCE_AGE_MAX;
 use crate::state::{Evidence, Fleet, NodeEvidence};
 
 /// Silence after which a node counts as lost: five heartbeats.
@@ -70,7 +71,8 @@ impl Presence {
     ) {
         self.controllers.insert(controller.clone(), Heard { at: asked, applied });
         for (node, seen) in nodes {
-            let at = FleetTime(asked.0.saturating_sub(seen.age.0));
+            // Fleet time stands still without a leader: a heartbeat may be older than it is.
+            let Some(at) = asked.0.checked_sub(seen.age.0).map(FleetTime) else { continue };
             let newer = self.nodes.get(&node).is_none_or(|known| known.at <= at);
             if newer {
                 self.nodes.insert(node, Sighting { controller: controller.clone(), at, seen });
@@ -78,11 +80,12 @@ impl Presence {
         }
     }
 
-    /// Returns what a command carries so that apply can judge.
+    /// Returns what a command carries so that apply can judge: what is too old says nothing.
     pub fn evidence(&self, now: FleetTime) -> Evidence {
         let nodes = self
             .nodes
             .iter()
+            .filter(|(_, sighting)| now.since(sighting.at) <= EVIDENCE_AGE_MAX)
             .map(|(node, sighting)| {
                 let services = sighting
                     .seen

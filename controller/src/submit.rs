@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use trireme_proto::id::ServiceId;
 use trireme_proto::problem::{Code, Problem};
 
 use crate::brain::{Brain, no_leader};
 use crate::clock::wall;
 use crate::raft::ProposeError;
-use crate::state::{Actor, Body, Command, Outcome, Reply};
+use crate::state::{Actor, Body, Command, Evidence, Outcome, Reply, ledger};
 
 /// Time a submission has to be committed, changes of leader included.
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +25,12 @@ const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause before another try at finding the leader: a fraction of an election.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest wait for nodes in sight to speak of a service: a heartbeat and its way to the leader.
+const SETTLE_WAIT: Duration = Duration::from_secs(2);
+
+/// Time between two looks at what they said.
+const SETTLE_LOOK: Duration = Duration::from_millis(10);
 
 /// A change on its way to the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +93,7 @@ pub async fn lead(brain: &Arc<Brain>, submission: Submission) -> Result<Reply, P
         Body::TransferLeader { to } => brain.peers.raft_id_of(to),
         _ => None,
     };
-    let command = command(brain, submission);
+    let command = command(brain, submission).await;
     if dry_run {
         let mut fleet = brain.read(Clone::clone);
         let place = crate::state::apply::Position { index: fleet.index, term: fleet.term };
@@ -121,23 +128,44 @@ async fn hand_over(brain: &Brain, to: u64) -> Result<(), Problem> {
 }
 
 /// Stamps a submission with the leader's time and evidence.
-fn command(brain: &Brain, submission: Submission) -> Command {
-    let now = brain.now();
+async fn command(brain: &Brain, submission: Submission) -> Command {
     let mut body = submission.body;
     match &mut body {
-        Body::Apply { evidence, .. } | Body::StartUpgrade { evidence, .. } => {
-            *evidence = brain.presence(|presence| presence.evidence(now));
-        }
+        Body::Apply { evidence, .. } => *evidence = brain.evidence(),
+        Body::StartUpgrade { plan, evidence } => *evidence = settled(brain, &plan.service).await,
         _ => {}
     }
     Command {
-        at: now,
+        at: brain.now(),
         wall: wall(),
         skew: brain.skew(),
         actor: submission.actor,
         origin: submission.origin,
         body,
     }
+}
+
+/// Returns evidence in which nodes speak of `service` as it was left by what was last done to it.
+async fn settled(brain: &Brain, service: &ServiceId) -> Evidence {
+    let is_settled = |evidence: &Evidence| {
+        brain.read(|fleet| {
+            // While it is being upgraded nodes are behind for good reason, and it is refused.
+            fleet.active_upgrade(service).is_some()
+                || fleet
+                    .services
+                    .get(service)
+                    .is_none_or(|record| ledger::is_settled(fleet, evidence, &record.manifest))
+        })
+    };
+    let _asking = brain.ask_often();
+    let wait = async {
+        while !is_settled(&brain.evidence()) {
+            sleep(SETTLE_LOOK).await;
+        }
+    };
+    // Whoever has not spoken by then is judged as silent.
+    let _ = timeout(SETTLE_WAIT, wait).await;
+    brain.evidence()
 }
 
 /// Turns a refusal by apply into the problem it is.

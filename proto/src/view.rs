@@ -320,6 +320,21 @@ impl std::fmt::Debug for TokenView {
     }
 }
 
+/// A one-time token as it is listed: never its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenListed {
+    /// Public part.
+    pub id: String,
+    /// Node it is bound to.
+    pub node: NodeId,
+    /// Region it is bound to.
+    pub region: RegionId,
+    /// When it ends.
+    pub expires_at: WallTime,
+    /// waiting, used or expired.
+    pub state: String,
+}
+
 /// The controllers as a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControllersView {

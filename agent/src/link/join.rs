@@ -17,9 +17,9 @@ use trireme_proto::token::Token;
 use trireme_proto::wire::JoinRequest;
 use trireme_proto::wire::enrol_client::EnrolClient;
 
+use super::MESSAGE_LEN_MAX;
 use super::order::Known;
 use super::store::{Store, StoreError};
-use super::{AGENT_VERSION, MESSAGE_LEN_MAX};
 use crate::config::Address;
 
 /// Longest wait for the answer: it takes one commit.
@@ -78,7 +78,6 @@ pub async fn join(
         token: token.expose().to_string(),
         csr: key.request()?.into(),
         incarnation: incarnation.to_owned(),
-        agent_version: AGENT_VERSION.to_owned(),
     };
     let channel = joining_channel(address.as_str(), token.pin, &ChannelOptions::default())?;
     let mut client = EnrolClient::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX);

@@ -137,8 +137,9 @@ impl Core {
         match outcome {
             Outcome::Done => self.proceed(now, &mut out),
             Outcome::Failed(reason) => self.fail(now, key.step, reason, &mut out),
-            Outcome::Interrupted => {
-                let reason = self.late(now).unwrap_or_else(|| "interrupted".to_owned());
+            Outcome::Interrupted(awaited) => {
+                let late = self.late(now).unwrap_or_else(|| "interrupted".to_owned());
+                let reason = awaited.map_or(late.clone(), |awaited| format!("{late}: {awaited}"));
                 self.fail(now, key.step, reason, &mut out);
             }
         }

@@ -118,8 +118,8 @@ pub enum Outcome {
     Done,
     /// It could not be done.
     Failed(String),
-    /// It stopped waiting as asked.
-    Interrupted,
+    /// It stopped waiting as asked; with what it still waited for, for people, if it can tell.
+    Interrupted(Option<String>),
 }
 
 /// What a probe found.

@@ -224,7 +224,7 @@ impl Agent {
                 self.ended(key, outcome)
             }
             (Err(error), Some(Asked::Run(key))) if error.is_cancelled() => {
-                self.ended(key, Outcome::Interrupted)
+                self.ended(key, Outcome::Interrupted(None))
             }
             (Err(error), Some(asked)) => self.broke(asked, &error),
             (Err(_), None) => Vec::new(),
@@ -238,7 +238,7 @@ impl Agent {
             Outcome::Failed(reason) => {
                 warn!(action = %key.action, step = %key.step, reason, "step failed");
             }
-            Outcome::Interrupted => {
+            Outcome::Interrupted(_) => {
                 info!(action = %key.action, step = %key.step, "step interrupted");
             }
         }
@@ -305,8 +305,9 @@ impl Agent {
 
     /// Stops a wait; its end comes back as an input.
     async fn interrupt(&mut self, key: Key) -> Result<(), RunError> {
-        if self.gate.as_ref().is_some_and(|(gate, _)| *gate == key) {
-            return Box::pin(self.end_gate(Outcome::Interrupted)).await;
+        if let Some((_, service)) = self.gate.as_ref().filter(|(gate, _)| *gate == key) {
+            let awaited = Some(self.watch.why_not(service)).filter(|why| !why.is_empty());
+            return Box::pin(self.end_gate(Outcome::Interrupted(awaited))).await;
         }
         if let Some((Asked::Run(running), handle)) = &self.job
             && *running == key
@@ -318,9 +319,8 @@ impl Agent {
 
     async fn end_gate(&mut self, outcome: Outcome) -> Result<(), RunError> {
         let Some((key, service)) = self.gate.take() else { return Ok(()) };
-        if outcome == Outcome::Interrupted {
-            let why = self.watch.why_not(&service);
-            warn!(action = %key.action, %service, why, "not healthy in time");
+        if let Outcome::Interrupted(awaited) = &outcome {
+            warn!(action = %key.action, %service, ?awaited, "not healthy in time");
         }
         let effects = self.ended(key, outcome);
         self.perform(effects).await

@@ -24,9 +24,6 @@ use crate::submit::{Submission, submit};
 /// Longest signing request: an EC key with an empty subject takes a tenth of it.
 const CSR_MAX: usize = 4096;
 
-/// Longest version string that is kept.
-const VERSION_MAX: usize = 64;
-
 /// Lets nodes in.
 #[derive(Debug, Clone)]
 pub struct EnrolApi {
@@ -74,7 +71,6 @@ impl EnrolApi {
             token: token.id.to_string(),
             secret_hash: token.secret_hash(),
             incarnation: asked.incarnation,
-            agent_version: asked.agent_version.chars().take(VERSION_MAX).collect(),
         };
         let actor = Actor {
             subject: format!("token/{}", token.id),

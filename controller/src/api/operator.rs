@@ -218,8 +218,8 @@ impl Operator for OperatorApi {
         let asked = request.into_inner();
         let service: ServiceId = parse("service", &asked.service)?;
         let version: Version = parse("version", &asked.version)?;
-        let plan = self.documents.plan(&service, &version).map_err(|problem| status(&problem))?;
-        Ok(Response::new(plan))
+        let plan = self.documents.plan(&service, &version).await;
+        plan.map(Response::new).map_err(|problem| status(&problem))
     }
 
     async fn start_upgrade(&self, request: Request<StartUpgradeRequest>) -> Answer {

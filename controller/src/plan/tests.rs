@@ -126,6 +126,17 @@ fn only_what_would_serve_is_given_back() {
     assert_eq!(verbs(&decide(&fleet, &heard)), ["upgrade.stand_down"]);
 }
 
+/// Fleet time stands still while nobody leads: a word from before its stop counted as fresh, and a
+/// region that was long gone as serving (I1).
+#[test]
+fn a_word_older_than_fleet_time_is_no_evidence() {
+    let (fleet, _) = testing::serving_fleet();
+    assert_eq!(presence(&fleet, Span(NOW.0)).nodes.len(), fleet.nodes.len());
+    let older = presence(&fleet, Span(NOW.0 + 1));
+    assert!(older.nodes.is_empty());
+    assert!(older.evidence(NOW).nodes.is_empty());
+}
+
 /// A node that does another upgrade's action is waited for, and said to be.
 #[test]
 fn a_busy_node_is_waited_for() {

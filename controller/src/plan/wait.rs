@@ -24,7 +24,7 @@ pub fn refused(problem: &Problem) -> Reason {
         evidence.push_str(why);
     }
     reason(
-        problem.rule.as_deref().unwrap_or("ledger"),
+        problem.rule.as_deref().unwrap_or("upgrade.start"),
         evidence,
         problem
             .hint

@@ -64,7 +64,7 @@ pub enum Body {
         expires_at: WallTime,
     },
     /// Uses a token: the node is known from now on.
-    Join { token: String, secret_hash: SecretHash, incarnation: String, agent_version: String },
+    Join { token: String, secret_hash: SecretHash, incarnation: String },
     /// Denies a node's identity for ever and ends its grants as forced.
     RemoveNode { node: NodeId, reason: String },
     /// Starts an upgrade exactly as it was planned.

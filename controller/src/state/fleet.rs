@@ -105,7 +105,7 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Random id of the agent's data directory; another one is another agent.
     pub incarnation: String,
-    /// Version of its agent.
+    /// Version of its agent; empty until it has connected once.
     pub agent_version: String,
     /// Removed for ever by an operator.
     pub removed: bool,

@@ -109,6 +109,17 @@ fn fresh<'a>(evidence: &'a Evidence, node: &NodeId) -> Option<&'a NodeEvidence> 
     evidence.nodes.get(node).filter(|seen| seen.age <= EVIDENCE_AGE_MAX)
 }
 
+/// Returns whether every node in sight has told how `service` stands there since its newest action.
+///
+/// Until then the evidence is a moment behind: worth waiting for rather than refusing on.
+pub fn is_settled(fleet: &Fleet, evidence: &Evidence, service: &Service) -> bool {
+    fleet.placement(service).into_values().flatten().all(|node| {
+        let (record, seen) = (fleet.nodes.get(&node), fresh(evidence, &node));
+        let (Some(record), Some(seen)) = (record, seen) else { return true };
+        record.acknowledges(seen.generation) && seen.services.contains_key(&service.name)
+    })
+}
+
 /// Returns whether taking `pair` takes nothing: only a fresh word of that very node proves it.
 pub fn takes_nothing(evidence: &Evidence, (node, service): &Pair) -> bool {
     fresh(evidence, node)
@@ -300,6 +311,20 @@ pub(crate) mod tests {
             testing::act(&mut fleet, node);
         }
         assert!(asks(&fleet, &evidence, &["aws-1", "aws-2"]).is_err());
+    }
+
+    #[test]
+    fn evidence_is_settled_once_every_node_in_sight_has_told_of_the_service() {
+        let (mut fleet, mut evidence) = testing::serving_fleet();
+        let web = testing::web();
+        assert!(is_settled(&fleet, &evidence, &web));
+        testing::act(&mut fleet, "gcp-1");
+        assert!(!is_settled(&fleet, &evidence, &web), "behind its newest action");
+        // Who is out of sight is not waited for.
+        evidence.nodes.remove(&"gcp-1".parse().unwrap());
+        assert!(is_settled(&fleet, &evidence, &web));
+        evidence.nodes.get_mut(&"gcp-2".parse().unwrap()).unwrap().services.clear();
+        assert!(!is_settled(&fleet, &evidence, &web), "has not said anything of it");
     }
 
     /// Found by simulation: a region whose grant a person had ended counted as down for ever.

@@ -8,7 +8,7 @@ mod why;
 use trireme_proto::id::{ServiceId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::FleetTime;
-use trireme_proto::view::{GrantView, ReleaseView};
+use trireme_proto::view::{GrantView, ReleaseView, TokenListed};
 
 pub use node::node;
 pub use service::{region, service};
@@ -18,7 +18,7 @@ pub use why::why;
 use crate::brain::Waiting;
 use crate::presence::Presence;
 use crate::state::Fleet;
-use crate::state::fleet::GrantState;
+use crate::state::fleet::{GrantState, Token};
 
 /// All that a document is made from.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +65,25 @@ pub fn grants(lens: Lens<'_>) -> Vec<GrantView> {
             }
         })
         .collect()
+}
+
+/// Returns the tokens that were not forgotten yet.
+pub fn tokens(lens: Lens<'_>) -> Vec<TokenListed> {
+    let listed = |(id, token): (&String, &Token)| {
+        let state = match token {
+            Token { used: true, .. } => "used",
+            Token { expires_at, .. } if *expires_at <= lens.fleet.wall => "expired",
+            Token { .. } => "waiting",
+        };
+        TokenListed {
+            id: id.clone(),
+            node: token.node.clone(),
+            region: token.region.clone(),
+            expires_at: token.expires_at,
+            state: state.to_owned(),
+        }
+    };
+    lens.fleet.tokens.iter().map(listed).collect()
 }
 
 /// Returns the releases, by service and version.

@@ -13,12 +13,13 @@ use crate::state::traffic;
 /// Returns one node.
 pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
     let sighting = lens.presence.nodes.get(id);
+    let in_sight = lens.presence.in_sight(id, lens.now);
     let state = if node.removed {
         "removed"
-    } else if node.lost {
-        "lost"
     } else if node.agent_version.is_empty() {
         "joined"
+    } else if node.lost {
+        "lost"
     } else {
         "ready"
     };
@@ -39,7 +40,7 @@ pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
         labels: node.labels.clone(),
         state: state.to_owned(),
         generation: node.generation,
-        connected_to: sighting.map(|seen| seen.controller.clone()),
+        connected_to: sighting.filter(|_| in_sight).map(|seen| seen.controller.clone()),
         last_seen: sighting.map(|seen| lens.now.since(seen.at)),
         agent_version: (!node.agent_version.is_empty()).then(|| node.agent_version.clone()),
         services,

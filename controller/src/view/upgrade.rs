@@ -1,7 +1,5 @@
 //! Upgrades and plans as operators see them.
 
-use std::collections::BTreeSet;
-
 use trireme_proto::action::Progress;
 use trireme_proto::id::{NodeId, RegionId, ServiceId, UpgradeId, Version};
 use trireme_proto::plan::Plan;
@@ -10,9 +8,7 @@ use trireme_proto::time::Span;
 use trireme_proto::view::{PlanView, Reason, UpgradePhase, UpgradeView, WaveNode, WaveView};
 
 use super::Lens;
-use crate::state::Evidence;
-use crate::state::fleet::{Class, Stage, Upgrade, WaveRecord};
-use crate::state::ledger::{Ask, judge};
+use crate::state::fleet::{Stage, Upgrade, WaveRecord};
 use crate::state::waves;
 
 /// Returns one upgrade.
@@ -119,13 +115,9 @@ fn wave_node(lens: Lens<'_>, node: &NodeId, stage: &Stage) -> WaveNode {
     WaveNode { stage: stage.word().to_owned(), step, reason }
 }
 
-/// Returns the plan of an upgrade with the proof that the promise is kept.
-pub fn plan(
-    lens: Lens<'_>,
-    evidence: &Evidence,
-    service: &ServiceId,
-    version: &Version,
-) -> Result<PlanView, Problem> {
+/// Returns the plan of an upgrade with the proof that the promise is kept; whether it could begin
+/// this moment is for the leader to say.
+pub fn plan(lens: Lens<'_>, service: &ServiceId, version: &Version) -> Result<PlanView, Problem> {
     let plan = waves::plan(lens.fleet, service, version)?;
     let manifest = &lens.fleet.services[service].manifest;
     let all: Vec<RegionId> = lens.fleet.placement(manifest).into_keys().collect();
@@ -154,7 +146,7 @@ pub fn plan(
         keeps_serving,
         required_wait: plan.required_wait(),
         warnings: warnings(lens, &plan),
-        blocked: blocked(lens, evidence, &plan, &unchanged),
+        blocked: Vec::new(),
         unchanged,
         plan,
     })
@@ -186,33 +178,4 @@ fn warnings(lens: Lens<'_>, plan: &Plan) -> Vec<String> {
         warnings.push("upgrade.bake.region is 0: nothing is watched after a region".to_owned());
     }
     warnings
-}
-
-/// Returns why the plan could not be started this moment.
-fn blocked(lens: Lens<'_>, evidence: &Evidence, plan: &Plan, unchanged: &[NodeId]) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    if let Some((id, holder)) = lens.fleet.active_upgrade(&plan.service) {
-        reasons.push(Reason {
-            predicate: "upgrade.one_at_a_time".to_owned(),
-            evidence: format!(
-                "{id} to {} is under way, started by {}",
-                holder.plan.to, holder.actor
-            ),
-            unblock: format!("its end: trictl upgrade watch {id}"),
-        });
-    }
-    let first = plan.waves.iter().find(|w| w.nodes.iter().any(|node| !unchanged.contains(node)));
-    if let Some(wave) = first {
-        let takes: BTreeSet<_> = wave
-            .nodes
-            .iter()
-            .filter(|node| !unchanged.contains(node))
-            .map(|node| (node.clone(), plan.service.clone()))
-            .collect();
-        let ask = Ask { class: Class::Upgrade, takes: &takes, within: None };
-        if let Err(problem) = judge(lens.fleet, evidence, ask) {
-            reasons.push(crate::plan::refused(&problem));
-        }
-    }
-    reasons
 }

@@ -2,7 +2,6 @@
 
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use trireme_proto::view::{List, Manifests};
 use trireme_proto::wire;
 
@@ -125,7 +124,7 @@ pub(super) async fn print(
         Kind::Node => list(app, client, request, table::nodes).await,
         Kind::Upgrade => list(app, client, request, table::upgrades).await,
         Kind::Grant => list(app, client, request, table::grants).await,
-        Kind::Token => list(app, client, request, tokens).await,
+        Kind::Token => list(app, client, request, table::tokens).await,
     }
 }
 
@@ -137,38 +136,4 @@ async fn list<T: DeserializeOwned>(
 ) -> Result<(), Failure> {
     let reply: Reply<List<T>> = client.get(request).await?;
     app.out.reply(&reply, |list| render(&list.items))
-}
-
-/// Returns tokens; their text is shown only once, when they are made, so it is not asked for.
-fn tokens(items: &[Value]) -> String {
-    let field = |item: &Value, name: &str| match &item[name] {
-        Value::Null => table::UNKNOWN.to_owned(),
-        value => crate::output::describe::scalar(value),
-    };
-    let expires = |item: &Value| {
-        let at = item["expires_at"].as_u64().map(trireme_proto::time::WallTime);
-        table::known(at)
-    };
-    let row = |item: &Value| {
-        [field(item, "id"), field(item, "node"), field(item, "region"), expires(item)]
-    };
-    let header = ["NAME", "NODE", "REGION", "EXPIRES"];
-    table::table(header, items.iter().map(row).collect(), "no tokens")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_listed_without_their_text() {
-        let token = serde_json::json!({
-            "id": "abcdefgh", "node": "aws-1", "region": "aws", "expires_at": 0,
-            "token": "abcdefgh.secret.pin", "join": "trireme-agent join abcdefgh.secret.pin"
-        });
-        insta::assert_snapshot!(tokens(&[token]), @r"
-        NAME      NODE   REGION  EXPIRES
-        abcdefgh  aws-1  aws     1970-01-01T00:00:00.000Z
-        ");
-    }
 }

@@ -298,7 +298,8 @@ impl Fleet {
     /// A fleet that was complete before goes on from its disks.
     pub async fn start(&mut self, say: impl Fn(&str)) -> Result<(), LocalError> {
         if self.standing() == Standing::Down {
-            slot::free(&self.record.shape, self.record.slot)?;
+            // Services may have outlived their agents, and are found again.
+            slot::free(layout::listeners(self.record.slot))?;
         }
         if self.record.complete {
             self.start_all()?;

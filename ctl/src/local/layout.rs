@@ -75,15 +75,13 @@ impl Shape {
         (1_u8..).zip(REGIONS).flat_map(region).collect()
     }
 
-    /// Returns every address that must be free before the fleet can start.
+    /// Returns every address that must be free before the fleet can be made.
     pub(super) fn needed(&self, slot: u8) -> Vec<SocketAddr> {
-        let own =
-            controllers(slot).into_iter().flat_map(|c| [c.peer(), c.api(), c.enrol(), c.dns()]);
         let nodes = self.nodes(slot).into_iter();
         let served = nodes.flat_map(|node| {
             self.service_ports.iter().map(move |port| SocketAddr::new(node.ip.into(), *port))
         });
-        own.chain(served).collect()
+        listeners(slot).into_iter().chain(served).collect()
     }
 
     /// Returns the configuration of one controller.
@@ -126,6 +124,12 @@ impl Shape {
         });
         format!("{config:#}\n")
     }
+}
+
+/// Returns every address that the controllers of a fleet listen on.
+pub(super) fn listeners(slot: u8) -> Vec<SocketAddr> {
+    let places = controllers(slot).into_iter();
+    places.flat_map(|place| [place.peer(), place.api(), place.enrol(), place.dns()]).collect()
 }
 
 /// Returns the controllers of the fleet in a slot, one in each region.

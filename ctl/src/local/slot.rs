@@ -29,7 +29,7 @@ impl Slot {
         let mut in_use = None;
         for number in 0..SLOTS {
             let Some(lock) = lock(number)? else { continue };
-            match free(shape, number) {
+            match free(shape.needed(number)) {
                 Ok(()) => return Ok(Self { number, _lock: lock }),
                 // The first slot's holder is the likeliest to be an earlier fleet.
                 Err(error @ LocalError::InUse { .. }) => in_use = in_use.or(Some(error)),
@@ -50,8 +50,8 @@ impl Slot {
 }
 
 /// Fails if an address is taken; what listens there for TCP or UDP is told apart from the rest.
-pub(super) fn free(shape: &Shape, slot: u8) -> Result<(), LocalError> {
-    for address in shape.needed(slot) {
+pub(super) fn free(addresses: Vec<SocketAddr>) -> Result<(), LocalError> {
+    for address in addresses {
         let taken = TcpListener::bind(address).err().or_else(|| UdpSocket::bind(address).err());
         if let Some(source) = taken {
             return Err(unusable(address, source));
@@ -105,7 +105,7 @@ mod tests {
         let held = Slot::claim(&shape()).unwrap();
         let address = shape().needed(held.number).pop().unwrap();
         let _listener = TcpListener::bind(address).unwrap();
-        let error = free(&shape(), held.number).unwrap_err();
+        let error = free(shape().needed(held.number)).unwrap_err();
         assert_eq!(error.to_string(), format!("address {address} is in use"));
         let number = held.number;
         drop(held);

@@ -9,7 +9,7 @@ use trireme_proto::action::{Observed, ServiceState};
 use trireme_proto::model::Object;
 use trireme_proto::view::{
     AuditEntry, ControllersView, GrantView, Manifests, NodeService, NodeView, RegionView,
-    ReleaseView, ServiceView, UpgradeView,
+    ReleaseView, ServiceView, TokenListed, UpgradeView,
 };
 
 use super::upgrade::phase_words;
@@ -90,6 +90,21 @@ pub fn regions(items: &[RegionView]) -> String {
     };
     let header = ["NAME", "CLOUD", "NODES", "SERVES", "DOES-NOT-SERVE"];
     table(header, items.iter().map(row).collect(), "no regions")
+}
+
+/// Returns tokens; their text is shown only once, when they are made.
+pub fn tokens(items: &[TokenListed]) -> String {
+    let row = |item: &TokenListed| {
+        [
+            item.id.clone(),
+            item.node.to_string(),
+            item.region.to_string(),
+            item.state.clone(),
+            item.expires_at.to_string(),
+        ]
+    };
+    let header = ["NAME", "NODE", "REGION", "STATE", "EXPIRES"];
+    table(header, items.iter().map(row).collect(), "no tokens")
 }
 
 /// Returns services.

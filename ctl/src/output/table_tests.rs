@@ -51,6 +51,17 @@ fn nodes_show_placeholders_for_what_nobody_knows() {
 }
 
 #[test]
+fn tokens_show_what_became_of_them() {
+    let token = json!({
+        "id": "abcdefgh", "node": "aws-1", "region": "aws", "expires_at": 0, "state": "used",
+    });
+    assert_snapshot!(tokens(&[read(token)]), @r"
+    NAME      NODE   REGION  STATE  EXPIRES
+    abcdefgh  aws-1  aws     used   1970-01-01T00:00:00.000Z
+    ");
+}
+
+#[test]
 fn regions_and_services_show_who_serves() {
     let region = json!({
         "name": "aws", "cloud": null, "nodes": ["aws-1"], "serving": {"web": true, "db": false},

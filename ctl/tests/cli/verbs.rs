@@ -85,8 +85,9 @@ fn lists() -> Vec<Verb> {
         ["get", "release"], "get", "kind: \"release\"", list(release()), "web@1.0.0";
         ["get", "upgrade"], "get", "kind: \"upgrade\"", list(upgrade("running", "baking")),
             "upgrade-7";
-        ["get", "token", "--consistency", "linearizable"], "get", "Linearizable", list(token()),
-            "abcdefgh";
+        ["get", "token", "--consistency", "linearizable"], "get", "Linearizable",
+            list(json!({"id": "abcdefgh", "node": "aws-1", "region": "aws", "expires_at": 0,
+                        "state": "waiting"})), "abcdefgh";
         ["node", "list"], "get", "kind: \"node\"", list(node()), "aws-1";
         ["grants", "list"], "get", "kind: \"grant\"", json!({"items": []}), "no grants";
         ["controller", "status"], "controllers", "Lease", controllers(), "leader c1";

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use trireme_agent::plan::{
     Change, Core, Effect, Key, Outcome, Record, Refusal, Seen, State, Task, Work,
 };
-use trireme_proto::action::{Action, Report, Step};
+use trireme_proto::action::{Action, Progress, Report, Step};
 use trireme_proto::id::{NodeId, ServiceId};
 
 use super::catalogue::{Truth, truth};
@@ -30,6 +30,8 @@ const TICK_MS: u64 = 500;
 const TICKS_PER_BEAT: u64 = 2;
 /// Nonces that are remembered: a dozen heartbeats.
 const NONCES_MAX: usize = 12;
+/// Chance that an agent is cut off right after an action was done, in a thousand.
+const CUT_OFF_WHEN_DONE: u64 = 10;
 /// Silence after which an agent looks for another controller, by its own clock.
 const SILENCE_MAX: u64 = 4000;
 /// Time after which unacknowledged reports are sent again, by its own clock.
@@ -70,7 +72,8 @@ pub struct Agent {
     queue: VecDeque<Effect>,
     writing: Option<Record>,
     ticks: u64,
-    nonces: VecDeque<(u64, u64)>,
+    /// Nonces of its heartbeats, and when each was sent by its own clock.
+    pub(super) nonces: VecDeque<(u64, u64)>,
     link: Option<Link>,
     tries: usize,
     resend_at: u64,
@@ -223,7 +226,7 @@ impl World {
                 }
                 Effect::Run(task) => self.run_step(n, task),
                 Effect::Interrupt(key) => {
-                    let outcome = Outcome::Interrupted;
+                    let outcome = Outcome::Interrupted(None);
                     self.after(5, Event::StepEnd { node: n, life, key, outcome });
                 }
                 Effect::Ignored { action, refusal } => self.ignored(n, &action, &refusal),
@@ -263,6 +266,14 @@ impl World {
             self.coverage.count(Counter::Accepted);
             self.say_node(n, || format!("accepts {} ({})", action.id, kind(action)));
             self.note(Moment::Accepted { node: n, action: Rc::new(action.clone()) });
+        }
+        let done = matches!(&record.change, Change::Ended { progress: Progress::Done, .. });
+        let cuts = !self.calm && self.config.rough.mix.cut > 0;
+        if done && cuts && self.rng.chance(CUT_OFF_WHEN_DONE) {
+            self.cut_off(n);
+        }
+        if matches!(record.change, Change::Alone { .. }) {
+            self.coverage.count(Counter::RevertedAlone);
         }
     }
 

@@ -54,15 +54,15 @@ counters! {
     /// An offer was refused as older than what was accepted.
     RefusedStale = 100;
     /// An offer was refused as another action under a fence already used.
-    RefusedConflict = 20;
+    RefusedConflict = 50;
     /// An offer was refused for its nonce.
-    RefusedNonce = 0;
+    RefusedNonce = 20;
     /// An offer was repeated and answered again.
     RepeatedOffers = 100;
     /// A step was probed after a crash.
     Probes = 100;
     /// An agent went back by itself.
-    RevertedAlone = 0;
+    RevertedAlone = 20;
     /// A node was sent back by the controllers.
     Reverts = 500;
     /// A wave was given back because the service was short of regions.

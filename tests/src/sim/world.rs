@@ -29,6 +29,8 @@ use crate::invariants::{self, Moment, Rule};
 
 /// Committed actions that are kept to be replayed and forged.
 const ACTIONS_KEPT: usize = 24;
+/// Chance that what is committed is also offered on an old view, in a thousand.
+const OLD_VIEWS: u64 = 20;
 /// Events of one history; one that takes more goes in circles.
 const EVENTS_MAX: u64 = 400_000;
 
@@ -291,14 +293,22 @@ impl World {
         if !makes {
             return;
         }
+        let mut new = Vec::new();
         for node in self.log.fleet.nodes.values() {
             let Some(record) = &node.action else { continue };
             if self.actions.iter().all(|known| known.id != record.action.id) {
                 self.actions.push_back(Rc::new(record.action.clone()));
+                new.push(Rc::new(record.action.clone()));
             }
         }
         while self.actions.len() > ACTIONS_KEPT {
             self.actions.pop_front();
+        }
+        let forges = !self.calm && self.config.rough.mix.forge > 0;
+        for action in new {
+            if forges && self.rng.chance(OLD_VIEWS) {
+                self.offer_on_an_old_view(action);
+            }
         }
     }
 
@@ -404,11 +414,6 @@ fn joining(node: &Node) -> [Body; 2] {
         labels: catalogue::labels(),
         expires_at: WallTime(u64::MAX),
     };
-    let join = Body::Join {
-        token,
-        secret_hash: secret,
-        incarnation: INCARNATION.to_owned(),
-        agent_version: "0.1.0".to_owned(),
-    };
+    let join = Body::Join { token, secret_hash: secret, incarnation: INCARNATION.to_owned() };
     [create, join]
 }

@@ -127,7 +127,8 @@ async fn a_service_outlives_every_daemon_and_is_found_again() {
         rig.fleet.start_all().unwrap();
         until("three regions that serve", async || {
             let view = rig.controllers().await?;
-            view.items.iter().all(|one| one.agents == Some(1)).then_some(())?;
+            let agents: u32 = view.items.iter().filter_map(|one| one.agents).sum();
+            (agents == 3).then_some(())?;
             let service = rig.service(WEB).await?;
             service.regions.values().all(|region| region.serving).then_some(())
         })

@@ -204,7 +204,7 @@ impl World {
                 );
                 let outcome = match fate {
                     Fate::Fails => Outcome::Failed("it broke".to_owned()),
-                    Fate::Interrupted if waits => Outcome::Interrupted,
+                    Fate::Interrupted if waits => Outcome::Interrupted(None),
                     Fate::Works | Fate::Interrupted => {
                         self.carry_out(&task);
                         Outcome::Done

@@ -75,7 +75,7 @@ fn a_revert_interrupts_the_gate_and_takes_over() {
     let gate = bench.switching(Gate);
     let revert = action(2, "web", revert_of(1, Some(spec("web", "1"))));
     assert_eq!(bench.offer(0, &revert), [Effect::Interrupt(gate)]);
-    let effects = bench.ended(0, gate, Outcome::Interrupted);
+    let effects = bench.ended(0, gate, Outcome::Interrupted(None));
     assert_eq!(said(&effects), [(2, Progress::Accepted)]);
     let effects = bench.looked(0, 2, running("2"));
     let (steps, last) = steps_run(&mut bench, 0, effects);
@@ -103,7 +103,7 @@ fn a_revert_that_cannot_be_done_leaves_both_dirty() {
     let mut bench = Bench::new();
     let gate = bench.switching(Gate);
     bench.offer(0, &action(2, "web", revert_of(1, Some(spec("web", "1")))));
-    bench.ended(0, gate, Outcome::Interrupted);
+    bench.ended(0, gate, Outcome::Interrupted(None));
     let effects = bench.looked(0, 2, Seen { serving: false, ..running("2") });
     let gate = bench.until(0, effects, Gate);
     let effects = bench.ended(0, gate, Outcome::Failed("health: 500".to_owned()));
@@ -119,7 +119,7 @@ fn a_revert_before_anything_was_stopped_ends_the_switch_untouched() {
     let quiesce = bench.switching(Quiesce);
     let revert = action(2, "web", revert_of(1, Some(spec("web", "1"))));
     assert_eq!(bench.offer(0, &revert), [Effect::Interrupt(quiesce)]);
-    let effects = bench.ended(0, quiesce, Outcome::Interrupted);
+    let effects = bench.ended(0, quiesce, Outcome::Interrupted(None));
     assert_eq!(
         said(&effects),
         [(1, undone(Quiesce, "superseded by action-2")), (2, Progress::Accepted)]
@@ -146,7 +146,7 @@ fn a_newer_switch_has_the_running_one_undone_before_it_begins() {
     let gate = bench.switching(Gate);
     let newer = action(2, "web", switch_to(spec("web", "3"), Some(&spec("web", "1"))));
     assert_eq!(bench.offer(0, &newer), [Effect::Interrupt(gate)]);
-    let effects = bench.ended(0, gate, Outcome::Interrupted);
+    let effects = bench.ended(0, gate, Outcome::Interrupted(None));
     let (steps, last) = steps_run(&mut bench, 0, effects);
     assert_eq!(steps, [Stop, Point, Start, Gate]);
     assert_eq!(said(&last), [(1, undone(Gate, "superseded by action-2")), (2, Progress::Accepted)]);
@@ -187,7 +187,7 @@ fn a_waiting_action_that_is_pushed_out_is_told_of_when_the_newer_is_accepted() {
     bench.offer(0, &action(2, "db", ActionKind::Stage { target: spec("db", "1") }));
     let revert = action(3, "web", revert_of(1, Some(spec("web", "1"))));
     assert_eq!(bench.offer(0, &revert), [Effect::Interrupt(gate)]);
-    let effects = bench.ended(0, gate, Outcome::Interrupted);
+    let effects = bench.ended(0, gate, Outcome::Interrupted(None));
     let reason = "superseded by action-3 before it began";
     assert_eq!(said(&effects), [(2, undone(Fetch, reason)), (3, Progress::Accepted)]);
 }
@@ -199,7 +199,7 @@ fn a_download_does_not_hold_up_a_revert_of_another_service() {
     let fetch = runs(&bench.offer(0, &stage)).unwrap();
     let revert = action(2, "db", revert_of(9, None));
     assert_eq!(bench.offer(0, &revert), [Effect::Interrupt(fetch)]);
-    let effects = bench.ended(0, fetch, Outcome::Interrupted);
+    let effects = bench.ended(0, fetch, Outcome::Interrupted(None));
     let superseded = undone(Fetch, "superseded by action-2");
     assert_eq!(said(&effects), [(1, superseded), (2, Progress::Accepted)]);
 }

@@ -162,12 +162,12 @@ fn the_deadline_interrupts_the_gate_once_and_undoes() {
     assert_eq!(bench.core.next_wake(), Some(DEADLINE));
     assert_eq!(bench.tick(DEADLINE), [Effect::Interrupt(gate)]);
     assert_eq!(bench.tick(DEADLINE + 1), []);
-    let effects = bench.ended(DEADLINE + 2, gate, Outcome::Interrupted);
+    let effects = bench.ended(DEADLINE + 2, gate, Outcome::Interrupted(None));
     assert_eq!(runs(&effects), Some(key(1, Direction::Undo, Stop)));
     let gate = bench.until(DEADLINE + 3, effects, Gate);
     assert_eq!(bench.tick(2 * DEADLINE), [], "the undo has its own deadline");
     assert_eq!(bench.tick(2 * DEADLINE + 2), [Effect::Interrupt(gate)]);
-    let effects = bench.ended(2 * DEADLINE + 3, gate, Outcome::Interrupted);
+    let effects = bench.ended(2 * DEADLINE + 3, gate, Outcome::Interrupted(None));
     let reason = "not done within 10s; it was being undone: gate: not done within 10s";
     assert_eq!(said(&effects), [(1, dirty(Gate, reason))]);
 }

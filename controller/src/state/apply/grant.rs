@@ -124,7 +124,8 @@ pub(super) fn release(
     for (node, service) in &takes {
         if let Some(record) = fleet.nodes.get_mut(node) {
             record.generation += 1;
-            record.action = None;
+            // What another upgrade does there is none of this grant's business.
+            record.action.take_if(|record| record.action.upgrade == holder);
             record.drained.remove(service);
             context.wake.insert(node.clone());
         }

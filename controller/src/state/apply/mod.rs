@@ -139,7 +139,9 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
 }
 
 fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Problem> {
-    if context.command.skew > SKEW_MAX {
+    // The way out of it stays open, and what is refused anyway is recorded as what it was.
+    let exempt = matches!(context.command.body, Body::TransferLeader { .. } | Body::Refuse { .. });
+    if context.command.skew > SKEW_MAX && !exempt {
         return Err(Problem::refused(
             "clock.skew",
             format!(
@@ -165,8 +167,8 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             manifest::apply(fleet, context, *base_revision, objects, evidence)
         }
         Body::CreateToken { .. } => node::create_token(fleet, context),
-        Body::Join { token, secret_hash, incarnation, agent_version } => {
-            node::join(fleet, context, token, secret_hash, incarnation, agent_version)
+        Body::Join { token, secret_hash, incarnation } => {
+            node::join(fleet, context, token, secret_hash, incarnation)
         }
         Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
         Body::Observe { nodes } => {

@@ -67,7 +67,6 @@ pub(super) fn join(
     id: &str,
     secret_hash: &SecretHash,
     incarnation: &str,
-    agent_version: &str,
 ) -> Result<Outcome, Problem> {
     let refused = |message: String| {
         Problem::new(Code::Denied, message)
@@ -101,9 +100,9 @@ pub(super) fn join(
         address: token.address.clone(),
         labels: token.labels,
         incarnation: incarnation.to_owned(),
-        agent_version: agent_version.to_owned(),
+        agent_version: String::new(),
         removed: false,
-        lost: false,
+        lost: true,
         generation: 0,
         acknowledged: 0,
         report_seq: 0,

@@ -44,17 +44,12 @@ pub(super) fn reports(
 }
 
 fn one(fleet: &mut Fleet, context: &mut Context<'_>, node: &NodeId, report: &Report) {
-    if let Progress::RevertedAlone { reason } = &report.progress {
-        reverted_alone(fleet, context, node, report.action, reason);
-        return;
-    }
     let Some(record) = fleet.nodes.get_mut(node) else { return };
     let newest = record.action.as_mut().filter(|action| action.action.id == report.action);
-    // A report of an action that was superseded is news of the past.
-    let Some(action) = newest else { return };
-    if action.is_final() {
-        return;
-    }
+    let Some(action) = newest.filter(|action| !action.is_final()) else {
+        // Of an action that has ended or was superseded only one thing is still news.
+        return went_alone(fleet, context, node, report);
+    };
     action.progress = Some(report.progress.clone());
     let kind = action.action.kind.clone();
     let upgrade = action.action.upgrade;
@@ -146,14 +141,9 @@ fn ended(
     }
 }
 
-/// A switch was not confirmed in time, and the node went back by itself.
-fn reverted_alone(
-    fleet: &mut Fleet,
-    context: &mut Context<'_>,
-    node: &NodeId,
-    switch: ActionId,
-    reason: &str,
-) {
+/// A switch that was done was not confirmed in time: the node went back by itself, or tried to.
+fn went_alone(fleet: &mut Fleet, context: &mut Context<'_>, node: &NodeId, report: &Report) {
+    let switch = report.action;
     let place = fleet.upgrades.iter().find_map(|(id, upgrade)| {
         let wave = upgrade.waves.iter().position(|wave| {
             wave.nodes.get(node).is_some_and(|stage| stage.touched_by() == Some(switch))
@@ -161,10 +151,20 @@ fn reverted_alone(
         Some(Place { upgrade: *id, wave, node: node.clone() })
     });
     let Some(place) = place else { return };
-    let previous = fleet.upgrades[&place.upgrade].previous.get(node).cloned().flatten();
-    install(fleet, &place, previous);
-    let reason = format!("node {node} went back by itself: {reason}");
-    set(fleet, &place, Stage::Failed { switch, reason: reason.clone() });
+    let (stage, reason) = match &report.progress {
+        Progress::RevertedAlone { reason } => {
+            let previous = fleet.upgrades[&place.upgrade].previous.get(node).cloned().flatten();
+            install(fleet, &place, previous);
+            let reason = format!("node {node} went back by itself: {reason}");
+            (Stage::Failed { switch, reason: reason.clone() }, reason)
+        }
+        Progress::FailedDirty { step, reason } => {
+            let reason = format!("node {node} could not go back by itself, at {step}: {reason}");
+            (Stage::Dirty { switch, reason: reason.clone() }, reason)
+        }
+        _ => return,
+    };
+    set(fleet, &place, stage);
     turn_back(fleet, context, &place, &reason);
 }
 

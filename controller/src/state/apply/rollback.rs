@@ -39,12 +39,14 @@ pub(super) fn ask(
         }
         _ => {}
     }
-    let now = fleet.now;
-    if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
+    let Fleet { upgrades, nodes, now, .. } = &mut *fleet;
+    if let Some(upgrade) = upgrades.get_mut(&id) {
         upgrade.due = now.after(upgrade.plan.gates.fleet_deadline);
         upgrade.ended = None;
-        for stage in upgrade.waves.iter_mut().flat_map(|wave| wave.nodes.values_mut()) {
-            if let Stage::Dirty { switch, reason } = stage {
+        for (node, stage) in upgrade.waves.iter_mut().flat_map(|wave| &mut wave.nodes) {
+            if nodes.get(node).is_none_or(|record| record.removed) {
+                *stage = Stage::Skipped { reason: format!("node {node} was removed") };
+            } else if let Stage::Dirty { switch, reason } = stage {
                 *stage = Stage::Failed { switch: *switch, reason: reason.clone() };
             }
         }
@@ -168,9 +170,13 @@ pub(super) fn take_back(
     if held.is_none() {
         judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &touched, within: own })?;
         if let Some(old) = own {
-            // What the old grant still holds stays held: the new one covers both.
+            // What the old grant still holds stays held: the new one covers both. What has come
+            // back is in traffic, and stays there.
             let mut both = touched.clone();
-            both.extend(fleet.grants.get(&old).map(|g| g.takes.clone()).unwrap_or_default());
+            let back =
+                |node: &NodeId| upgrade::stage_of(fleet, id, wave, node) == Some(&Stage::Reverted);
+            let held = fleet.grants.get(&old).into_iter().flat_map(|grant| &grant.takes);
+            both.extend(held.filter(|(node, _)| !back(node)).cloned());
             grant::give(fleet, context, id, wave, both);
             grant::prove(fleet, old, "a wider grant took its place");
         } else {

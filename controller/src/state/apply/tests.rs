@@ -313,7 +313,6 @@ fn a_token_lets_one_disk_in_once() {
         token: "t".to_owned(),
         secret_hash: secret(),
         incarnation: disk.to_owned(),
-        agent_version: String::new(),
     };
     assert_eq!(log.apply(join("a")).unwrap_err().message, "token t is not of this fleet");
     log.apply(token(WallTime(log.at.0))).unwrap();
@@ -375,6 +374,10 @@ fn a_leader_whose_clock_is_far_off_changes_nothing() {
     command.skew = Span(10_001);
     let refused = log.apply_command(&command).unwrap_err();
     assert_eq!(refused.rule.as_deref(), Some("clock.skew"));
+    // The way out stays open.
+    command.body = Body::TransferLeader { to: "c-aws".parse().unwrap() };
+    let missing = log.apply_command(&command).unwrap_err();
+    assert_eq!(missing.message, "there is no controller c-aws");
 }
 
 #[test]

@@ -12,7 +12,7 @@ const RISE: u32 = 2;
 
 impl Node {
     /// Returns what the machine's clock shows.
-    pub(super) fn local(&self, now: u64) -> u64 {
+    pub(in crate::sim) fn local(&self, now: u64) -> u64 {
         self.clock.read(now)
     }
 

@@ -150,6 +150,94 @@ fn a_rollback_that_waits_can_be_left_as_it_is() {
     assert!(matches!(log.stage_of(id, 1, "aliyun-1"), Stage::Failed { .. }));
 }
 
+/// A node that had gone back was kept from its clients for ever when the next node of its wave was
+/// taken, under a grant that covered both.
+#[test]
+fn a_node_that_has_gone_back_stays_in_traffic_while_the_next_one_is_taken() {
+    let mut log = Log::serving();
+    let id = log.start().unwrap();
+    log.wave(id, 0, WAVES[0]);
+    log.apply(Body::RollbackUpgrade { upgrade: id, reason: String::new() }).unwrap();
+    let take = |log: &mut Log, node: &str| {
+        let (nodes, evidence) = (vec![node.parse().unwrap()], log.evidence());
+        log.apply(Body::TakeBack { upgrade: id, wave: 0, nodes: nodes.clone(), evidence }).unwrap();
+        log.apply(Body::Revert { upgrade: id, wave: 0, nodes }).unwrap();
+    };
+    take(&mut log, "aws-1");
+    // Before the last of the wave is back, the first one is.
+    let other = vec!["aws-2".parse().unwrap()];
+    log.report("aws-1", Progress::Accepted);
+    let evidence = log.evidence();
+    log.apply(Body::TakeBack { upgrade: id, wave: 0, nodes: other, evidence }).unwrap();
+    log.report("aws-1", Progress::Done);
+    assert!(log.node("aws-1").drained.is_empty());
+    take(&mut log, "aws-2");
+    assert!(log.node("aws-1").drained.is_empty());
+    log.report("aws-2", Progress::Done);
+    assert_eq!(log.fleet.upgrades[&id].phase, UpgradePhase::RolledBack);
+    assert!(log.fleet.grants.values().all(|grant| !grant.is_held()));
+}
+
+/// A rollback of an upgrade that had succeeded waited for ever for a node removed since.
+#[test]
+fn a_node_removed_since_is_not_taken_back() {
+    let mut log = Log::serving();
+    let id = log.start().unwrap();
+    for (wave, nodes) in WAVES.into_iter().enumerate() {
+        log.wave(id, wave, nodes);
+    }
+    let (node, reason) = ("aws-1".parse().unwrap(), "stolen".to_owned());
+    log.apply(Body::RemoveNode { node, reason }).unwrap();
+    log.apply(Body::RollbackUpgrade { upgrade: id, reason: String::new() }).unwrap();
+    let gone = Stage::Skipped { reason: "node aws-1 was removed".to_owned() };
+    assert_eq!(log.stage_of(id, 0, "aws-1"), &gone);
+    assert!(matches!(log.stage_of(id, 0, "aws-2"), Stage::Confirmed { .. }));
+}
+
+/// A grant that was ended by hand took the action of another upgrade on its node with it, which then
+/// waited for ever for an action that was not there.
+#[test]
+fn ending_a_grant_leaves_the_action_of_another_upgrade_alone() {
+    let mut log = Log::serving();
+    let failed = log.start().unwrap();
+    let grant = log.switch(failed, 0, WAVES[0]);
+    for node in WAVES[0] {
+        log.report(node, dirty());
+    }
+    let other = log.start_another();
+    log.apply(Body::Stage { upgrade: other, wave: 0, nodes: nodes(WAVES[0]) }).unwrap();
+    let before = log.node("aws-1").clone();
+    log.apply(Body::ReleaseGrant { grant, reason: "repaired".to_owned() }).unwrap();
+    assert_eq!(log.node("aws-1").action, before.action);
+    assert!(log.node("aws-1").generation > before.generation);
+    log.report("aws-1", Progress::Done);
+    assert_eq!(log.stage_of(other, 0, "aws-1"), &Stage::Staged);
+}
+
+/// A node that had tried to go back by itself and failed was believed to run the new release: what
+/// it said came after the last word on its switch, and was dropped.
+#[test]
+fn a_way_back_alone_that_failed_needs_a_person_and_holds_its_grant() {
+    let mut log = Log::serving();
+    let id = log.start().unwrap();
+    let grant = log.switch(id, 0, WAVES[0]);
+    for node in WAVES[0] {
+        log.report(node, Progress::Done);
+    }
+    assert!(matches!(log.stage_of(id, 0, "aws-1"), Stage::Up { .. }));
+    log.report("aws-1", dirty());
+    let Stage::Dirty { reason, .. } = log.stage_of(id, 0, "aws-1") else { panic!() };
+    assert_eq!(reason, "node aws-1 could not go back by itself, at start: cannot execute");
+    assert_eq!(log.fleet.upgrades[&id].phase, UpgradePhase::RollingBack);
+    // Its neighbour, which stayed, goes back as well; the grant stays until a person has looked.
+    let (back, evidence) = (vec!["aws-2".parse().unwrap()], log.evidence());
+    log.apply(Body::TakeBack { upgrade: id, wave: 0, nodes: back.clone(), evidence }).unwrap();
+    log.apply(Body::Revert { upgrade: id, wave: 0, nodes: back }).unwrap();
+    log.report("aws-2", Progress::Done);
+    assert_eq!(log.fleet.upgrades[&id].phase, UpgradePhase::RollbackFailed);
+    assert!(log.is_held(grant));
+}
+
 /// A grant that a person had ended was taken for held, and the rollback went in circles.
 #[test]
 fn a_failed_rollback_is_tried_again_under_a_new_grant_after_a_person_ended_the_old_one() {
