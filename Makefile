@@ -4,7 +4,7 @@
 #   make demo    an upgrade under live traffic on a fleet of processes     ARGS="--json FILE"
 #   make test    every test; its last lines are the runner's summary
 #   make verify  format, lints, licences and bans, then every test; never writes
-#   make fleet   end to end with real processes, one test at a time        TEST=crash
+#   make fleet   end-to-end tests alone, with what each prints             TEST=crash
 #   make sim     simulated histories                                       SEEDS=5000, or SEED=17
 #   make bench   what it costs, on a release build                         ARGS=
 #   make clean
@@ -19,9 +19,8 @@ SEEDS ?= 1000
 ARGS ?=
 
 # Tests in their own process each, one summary at the end; where nextest is not installed, cargo's
-# own runner does the same tests. The end-to-end tests of whole fleets have a target of their own
-# until each of them has proved steady: `make fleet`.
-RUNNER = $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextest run -E 'not binary(=fleet)',test --lib --bins --test tidy --test samples --test sim --test cli --no-fail-fast)
+# own runner does the same tests.
+RUNNER = $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextest run,test --lib --bins --tests --no-fail-fast)
 TEST ?=
 
 .PHONY: help
@@ -42,7 +41,7 @@ test: tools
 .PHONY: fleet
 fleet: tools
 	$(CARGO) build --locked --workspace --bins --tests
-	$(CARGO) test --locked -p trireme-tests --test fleet -- --test-threads 1 $(TEST)
+	$(CARGO) test --locked --workspace --test fleet -- --nocapture --test-threads 1 $(TEST)
 
 .PHONY: tools
 tools:

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code as RpcCode, Status};
 use trireme_proto::channel::{ChannelOptions, channel};
@@ -20,6 +23,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest time for the leader to commit what was forwarded; as long as it may itself take.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Time between two looks at whether connections to the others are open.
+const OPEN_EVERY: Duration = Duration::from_secs(2);
 
 /// Largest answer: a digest of ten thousand nodes.
 const ANSWER_MAX: usize = 16 << 20;
@@ -102,6 +108,18 @@ impl Peers {
         let mut client = self.client(leader)?;
         let answer = within(ASK_TIMEOUT, leader, client.read_index(ReadIndexRequest {})).await?;
         Ok(answer.into_inner().index)
+    }
+
+    /// Keeps connections to all of them open until cancelled: a new leader asks them at once, and
+    /// one whose wall clock has jumped could not make a new one.
+    pub async fn keep_open(self, stop: CancellationToken) {
+        let mut every = tokio::time::interval(OPEN_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(every.tick()).await.is_some() {
+            // What is answered does not matter, nor whether.
+            let each = self.channels.keys().map(|name| self.read_index(name));
+            let _answers = join_all(each).await;
+        }
     }
 
     /// Asks `peer` what it sees of the agents connected to it.

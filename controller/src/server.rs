@@ -146,10 +146,11 @@ pub async fn run(
         .map_err(ServerError::because("the replicated log cannot be opened"))?;
     let peers = Peers::new(config.others(), authority.credentials())
         .map_err(ServerError::because("the other controllers cannot be dialled"))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(peers.clone().keep_open(stop.clone()));
     let brain = Brain::new(config.name.clone(), raft, sessions, peers);
     let connections = Connections::default();
 
-    let mut tasks = JoinSet::new();
     serve(&mut tasks, &brain, &authority, &connections, listeners, &stop)?;
     let answering = answer(Arc::clone(&brain), config.clone(), Arc::clone(&answers), stop.clone());
     tasks.spawn(answering);

@@ -42,8 +42,9 @@ pub(super) fn time(predicate: &str, what: &str, left: Span) -> Reason {
 pub(super) fn action(world: &World<'_>, node: &NodeId) -> Reason {
     let record = world.fleet.nodes.get(node);
     let lost = record.is_some_and(|node| node.lost);
-    let doing = record.and_then(|node| node.action.as_ref()).map_or_else(
-        || format!("node {node} has no action"),
+    let under_way = record.and_then(|node| node.action.as_ref()).filter(|a| !a.is_final());
+    let doing = under_way.map_or_else(
+        || format!("node {node} is about to be given its next action"),
         |action| {
             format!(
                 "{} ({}) on node {node} is {} since {}",

@@ -1,8 +1,9 @@
 //! The client side of Raft between controllers.
 //!
 //! Each peer gets three channels, for appends and votes, for heartbeats, and for snapshots, so that
-//! a heartbeat never waits behind data. They are made once and shared by every client of the
-//! library; one that timed out repeatedly is dialled anew. A peer that cannot be reached, or that
+//! a heartbeat never waits behind data. They are made once, shared by every client of the library,
+//! and kept open even while nothing is said: a vote should not have to wait for a handshake. One
+//! that timed out repeatedly is dialled anew. A peer that cannot be reached, or that
 //! refuses us, is `Unreachable`: the library then backs off instead of trying again at once.
 
 use std::collections::HashMap;
@@ -56,29 +57,55 @@ pub(super) enum Purpose {
     Snapshot,
 }
 
-/// Makes the library's clients.
-pub(super) struct Network {
+/// The links to all members, shared by all clients.
+#[derive(Clone)]
+pub(super) struct Links {
     identity: Arc<Identity>,
     dial: Arc<dyn Dial>,
+    known: Arc<Mutex<HashMap<(u64, Purpose), (Record, Arc<Link>)>>>,
+}
+
+impl Links {
+    pub(super) fn new(identity: Arc<Identity>, dial: Arc<dyn Dial>) -> Self {
+        Self { identity, dial, known: Arc::default() }
+    }
+
+    fn link(&self, id: u64, record: &Record, purpose: Purpose) -> Arc<Link> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.get(&(id, purpose)).filter(|(known, _)| known == record);
+        if let Some((_, link)) = found {
+            return Arc::clone(link);
+        }
+        let link = Arc::new(Link::new(&self.identity, &self.dial, record.member(id)));
+        known.insert((id, purpose), (record.clone(), Arc::clone(&link)));
+        link
+    }
+
+    /// Sees to it that a vote, and the word of a new leader, find an open connection to a member.
+    pub(super) async fn open(&self, id: u64, record: &Record, limit: Duration) {
+        for purpose in [Purpose::Log, Purpose::Heartbeat] {
+            let Ok(mut client) = self.link(id, record, purpose).client() else { continue };
+            // Who does not answer is asked again later.
+            let asked = client.identify(wire::IdentifyRequest {});
+            let _ = tokio::time::timeout(limit, asked).await;
+        }
+    }
+}
+
+/// Makes the library's clients.
+pub(super) struct Network {
+    links: Links,
     /// No activity on a stream for this long, with replies due, ends it.
     patience: Duration,
-    links: HashMap<(u64, Purpose), (Record, Arc<Link>)>,
 }
 
 impl Network {
-    pub(super) fn new(identity: Arc<Identity>, dial: Arc<dyn Dial>, patience: Duration) -> Self {
-        Self { identity, dial, patience, links: HashMap::new() }
+    pub(super) fn new(links: Links, patience: Duration) -> Self {
+        Self { links, patience }
     }
 
-    fn client(&mut self, id: u64, record: &Record, purpose: Purpose) -> Client {
-        let known = self.links.get(&(id, purpose)).filter(|(known, _)| known == record);
-        let link = if let Some((_, link)) = known {
-            Arc::clone(link)
-        } else {
-            let link = Arc::new(Link::new(&self.identity, &self.dial, record.member(id)));
-            self.links.insert((id, purpose), (record.clone(), Arc::clone(&link)));
-            link
-        };
+    fn client(&self, id: u64, record: &Record, purpose: Purpose) -> Client {
+        let link = self.links.link(id, record, purpose);
         Client { link, purpose, patience: self.patience }
     }
 }

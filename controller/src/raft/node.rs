@@ -19,7 +19,7 @@ use super::disk::{Disk, Identity, Opener, open_file};
 use super::failure::{Failure, Fatal, StartError};
 use super::log_store::{self, Closer};
 use super::machine::Machine;
-use super::network::{Dial, Network};
+use super::network::{Dial, Links, Network};
 use super::service::{Authorize, Service};
 use super::snapshot::Snapshots;
 use super::state_machine::StateMachine;
@@ -29,6 +29,10 @@ use super::{COMMAND_BYTES_MAX, MESSAGE_BYTES_MAX};
 
 /// Proposals under way at once; the next is refused rather than queued without end.
 const PROPOSALS_MAX: usize = 4096;
+
+/// Time between two looks at whether connections to the others are open; also how long each look
+/// may take. A member that came back is connected to again within it.
+const OPEN_EVERY: Duration = Duration::from_secs(2);
 
 type Library<M> = openraft::Raft<Types, StateMachine<M>>;
 
@@ -210,13 +214,15 @@ impl<M: Machine> Raft<M> {
             failure.clone(),
         );
         let patience = config.profile.timing().election_min;
-        let network = Network::new(Arc::clone(&identity), dial, patience);
+        let links = Links::new(Arc::clone(&identity), dial);
+        let network = Network::new(links.clone(), patience);
         let core = openraft::Raft::new(config.id, library, network, log, state).await;
         let library = core.map_err(|error| started(&failure, &error))?;
         let mut tasks = JoinSet::new();
         let (lead, leadership) = watch::channel(Leadership::default());
         tasks.spawn(follow_leadership(library.clone(), lead));
         tasks.spawn(stop_on_failure(library.clone(), failure.clone()));
+        tasks.spawn(keep_open(library.clone(), links, config.id));
         let inner = Inner {
             library,
             identity,
@@ -493,6 +499,29 @@ async fn follow_leadership<M: Machine>(library: Library<M>, out: watch::Sender<L
         out.send_if_modified(|known| std::mem::replace(known, now) != now);
         if metrics.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// Keeps connections to all other members open, for whoever may have to lead.
+async fn keep_open<M: Machine>(library: Library<M>, links: Links, own: u64) {
+    let mut metrics = library.metrics();
+    loop {
+        let members: Vec<(u64, Record)> = {
+            let metrics = metrics.borrow_and_update();
+            let nodes = metrics.membership_config.membership().nodes();
+            nodes.filter(|(id, _)| **id != own).map(|(id, record)| (*id, record.clone())).collect()
+        };
+        let unknown = members.is_empty();
+        let each = members.iter().map(|(id, record)| links.open(*id, record, OPEN_EVERY));
+        futures_util::future::join_all(each).await;
+        if unknown {
+            // Before there is a group its first membership is the next news.
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        } else {
+            tokio::time::sleep(OPEN_EVERY).await;
         }
     }
 }

@@ -42,7 +42,11 @@ async fn manifests_that_are_wrong_are_refused_with_line_and_column() {
                 good.replace("timeout: 150ms", "timeout: 200ms"),
                 &[":11:14", "check `health` may take 200ms but runs every 150ms"],
             ),
-            ("order.yaml", good.replace("[aws, aliyun, gcp]", "[aws, azure]"), &["region azure"]),
+            (
+                "order.yaml",
+                good.replace("[aws, aliyun, gcp]", "[aws, azure]"),
+                &["upgrade.order[1]: there is no region `azure`"],
+            ),
         ];
         for (name, text, expected) in cases {
             let file = rig.file(name, text);

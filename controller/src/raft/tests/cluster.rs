@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::group::{DEADLINE, Group, Node, Notes, Plain, eventually};
-use crate::raft::network::Network;
+use crate::raft::network::{Links, Network};
 use crate::raft::types::{LeaderId, Types, Vote};
 use crate::raft::{
     COMMAND_BYTES_MAX, Fatal, InitializeError, ProposeError, Raft, ReadError, ReadKind, StartError,
@@ -249,7 +249,7 @@ async fn a_pre_vote_is_really_asked_and_changes_nothing() {
     let member = group.node(asked).member("here");
     let identity = group.node(asking).raft.identity().clone();
     let dial = std::sync::Arc::new(Plain(identity.name.clone()));
-    let mut network = Network::new(identity.into(), dial, DEADLINE);
+    let mut network = Network::new(Links::new(identity.into(), dial), DEADLINE);
     let (id, record) = member.into();
     let mut client = network.new_client(id, &record).await;
     let leader_id = LeaderId { term: before.term + 5, node_id: asking as u64 + 1 };
