@@ -63,6 +63,7 @@ sim:
 
 .PHONY: bench
 bench:
+	@.ci/tools bench
 	$(CARGO) build --locked --workspace --bins --release
 	@$(TARGET)/release/bench --programs $(TARGET)/release $(ARGS)
 

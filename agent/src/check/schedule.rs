@@ -2,8 +2,9 @@
 //!
 //! A check that waits for its turn is an entry in a list, not a task. Never do two runs of one
 //! check overlap, nor more than a few of all. First runs are spread out a little, so that nodes
-//! and checks that begin together do not stay together; after a start the service's checks run at
-//! once, so that `rise` times `every` is all the wait.
+//! and checks that begin together do not stay together. After a start the service's checks run at
+//! once, and again after ever longer pauses until they first pass, so that the time from a service's
+//! being ready to its being found so does not grow with `every`.
 //!
 //! Findings leave through a bounded channel. While nobody takes them, no run begins.
 
@@ -28,6 +29,9 @@ pub(super) const RUNS_MAX: usize = 16;
 const ORDERS_MAX: usize = 8;
 /// Longest delay of a first run: spreads load, yet tells soon how things are.
 const FIRST_RUN_SPREAD: Duration = Duration::from_secs(1);
+
+/// Pause after the first check of a starting service has failed; doubled until it is `every`.
+const STARTING_PAUSE: Duration = Duration::from_millis(20);
 
 /// The checks of one service, and what their placeholders stand for.
 #[derive(Debug, Clone)]
@@ -95,6 +99,8 @@ struct Entry {
     probe: Result<Probe, String>,
     due: Instant,
     run: Option<(AbortHandle, u64)>,
+    /// Since the service was started it has not passed: the pause before it is tried again.
+    starting: Option<Duration>,
 }
 
 enum Event {
@@ -192,6 +198,7 @@ impl Scheduler {
         });
         // A run whose check was replaced meanwhile belongs to none.
         if let Some((entry, seq)) = ran {
+            entry.try_again_soon(outcome.status);
             self.outbox.push_back(Finding {
                 service: entry.service.clone(),
                 check: entry.check.name.clone(),
@@ -213,7 +220,7 @@ impl Scheduler {
                     before.swap_remove(at)
                 } else {
                     let due = Instant::now() + spread(check.every.to_duration());
-                    Entry { service: service.clone(), check, probe, due, run: None }
+                    Entry { service: service.clone(), check, probe, due, run: None, starting: None }
                 };
                 self.entries.push(entry);
             }
@@ -228,11 +235,19 @@ impl Scheduler {
                 run.abort();
             }
             entry.due = now;
+            entry.starting = Some(STARTING_PAUSE);
         }
     }
 }
 
 impl Entry {
+    /// Brings the next run forward while the service starts: nobody knows when it will be ready.
+    fn try_again_soon(&mut self, found: Status) {
+        let Some(pause) = self.starting.take().filter(|_| found == Status::Crit) else { return };
+        self.due = self.due.min(Instant::now() + pause);
+        self.starting = Some(pause * 2).filter(|next| *next < self.check.every.to_duration());
+    }
+
     fn give_up(self) {
         if let Some((run, _)) = self.run {
             run.abort();

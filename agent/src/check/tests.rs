@@ -280,6 +280,30 @@ async fn a_kick_runs_all_checks_now_and_older_runs_do_not_count() {
 }
 
 #[tokio::test]
+async fn a_service_that_starts_is_tried_again_soon_until_it_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    // Ready at its fourth try; between ordinary runs lie ten minutes.
+    let text = format!(
+        "echo x >> {0}
+[ $(wc -l < {0}) -ge 4 ] || exit 2
+",
+        log.display()
+    );
+    let late = check("late", script(dir.path(), "late", &text));
+    let mut scheduled = Scheduled::start(8);
+    scheduled.schedule.set(assigned(vec![late])).await;
+    scheduled.schedule.kick(&web()).await;
+    let mut found = Vec::new();
+    while found.last() != Some(&Status::Ok) {
+        found.push(scheduled.next().await.outcome.status);
+    }
+    // The run that the kick gave up, if it had begun, is the only one without a finding.
+    assert!((lines(&log).len() - found.len()) < 2, "{found:?}");
+    assert!(found.len() >= 3 && found[..found.len() - 1].iter().all(|f| *f == Status::Crit));
+}
+
+#[tokio::test]
 async fn runs_repeat_never_overlap_and_wait_while_nobody_takes_findings() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");

@@ -57,12 +57,15 @@ pub(super) enum Purpose {
     Snapshot,
 }
 
+/// Links by member and purpose, each with the record that it was made for.
+type Known = HashMap<(u64, Purpose), (Record, Arc<Link>)>;
+
 /// The links to all members, shared by all clients.
 #[derive(Clone)]
 pub(super) struct Links {
     identity: Arc<Identity>,
     dial: Arc<dyn Dial>,
-    known: Arc<Mutex<HashMap<(u64, Purpose), (Record, Arc<Link>)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Links {

@@ -203,7 +203,7 @@ impl Fleet {
         for place in shape.nodes(*slot) {
             let dir = self.files.agent(&place.node);
             create_private_dir(&dir)?;
-            let config = shape.agent_config(*slot, &place, &dir);
+            let config = Shape::agent_config(*slot, &place, &dir);
             write_private(&dir.join("agent.yaml"), config.as_bytes())?;
         }
         Ok(())

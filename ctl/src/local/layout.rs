@@ -110,7 +110,7 @@ impl Shape {
     }
 
     /// Returns the configuration of one agent; it joins through its own region's controller.
-    pub(super) fn agent_config(&self, slot: u8, own: &NodePlace, dir: &Path) -> String {
+    pub(super) fn agent_config(slot: u8, own: &NodePlace, dir: &Path) -> String {
         let all = controllers(slot);
         let near = all.iter().find(|place| place.region == own.region);
         let known: Vec<_> = all
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn an_agent_joins_in_its_own_region_and_knows_every_controller() {
         let shape = shape();
-        let text = shape.agent_config(0, &shape.nodes(0)[2], Path::new("/x/agents/aliyun-1"));
+        let text = Shape::agent_config(0, &shape.nodes(0)[2], Path::new("/x/agents/aliyun-1"));
         let config: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["join"]["address"], "127.2.0.1:7403");
         assert_eq!(config["data"], "/x/agents/aliyun-1/data");

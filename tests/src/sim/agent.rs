@@ -142,7 +142,7 @@ impl World {
         let local = node.local(self.now);
         let effects = node.agent.core.restarted(local, rebooted);
         self.say_node(n, || format!("starts{}", if rebooted { " after a boot" } else { "" }));
-        self.note(Moment::Restarted { node: n });
+        self.note(&Moment::Restarted { node: n });
         self.after(1, Event::AgentTick { node: n, life });
         self.connect_soon(n);
         self.feed(n, effects);
@@ -229,7 +229,7 @@ impl World {
                     let outcome = Outcome::Interrupted(None);
                     self.after(5, Event::StepEnd { node: n, life, key, outcome });
                 }
-                Effect::Ignored { action, refusal } => self.ignored(n, &action, &refusal),
+                Effect::Ignored { action, refusal } => self.ignored(n, action, &refusal),
             }
             if self.may_die(n) {
                 return;
@@ -247,7 +247,7 @@ impl World {
         dies
     }
 
-    fn ignored(&mut self, n: usize, action: &trireme_proto::id::ActionId, refusal: &Refusal) {
+    fn ignored(&mut self, n: usize, action: trireme_proto::id::ActionId, refusal: &Refusal) {
         match refusal {
             Refusal::Stale { .. } => self.coverage.count(Counter::RefusedStale),
             Refusal::Conflict { .. } => self.coverage.count(Counter::RefusedConflict),
@@ -265,7 +265,7 @@ impl World {
         if let Change::Accepted { action, .. } = &record.change {
             self.coverage.count(Counter::Accepted);
             self.say_node(n, || format!("accepts {} ({})", action.id, kind(action)));
-            self.note(Moment::Accepted { node: n, action: Rc::new(action.clone()) });
+            self.note(&Moment::Accepted { node: n, action: Rc::new(action.clone()) });
         }
         let done = matches!(&record.change, Change::Ended { progress: Progress::Done, .. });
         let cuts = !self.calm && self.config.rough.mix.cut > 0;
@@ -325,7 +325,7 @@ impl World {
     fn run_step(&mut self, n: usize, task: Task) {
         let task = Rc::new(task);
         self.say_node(n, || format!("begins {} of {}", step_name(&task.key), task.service));
-        self.note(Moment::Begins { node: n, task: Rc::clone(&task) });
+        self.note(&Moment::Begins { node: n, task: Rc::clone(&task) });
         self.nodes[n].agent.step = Some(Running { task: Rc::clone(&task), performed: false });
         let (lasts, outcome) = match &task.work {
             Work::Fetch { spec } => {
@@ -382,7 +382,7 @@ impl World {
             let known = Check { known: true, ..Check::default() };
             node.agent.checks.insert(task.service.clone(), known);
         }
-        self.note(Moment::Performed { node: n, task: Rc::clone(task) });
+        self.note(&Moment::Performed { node: n, task: Rc::clone(task) });
     }
 
     pub(super) fn on_step_end(&mut self, n: usize, life: u64, key: Key, outcome: Outcome) {
@@ -478,7 +478,7 @@ impl World {
         }
         let fence = node.agent.disk.fence().unwrap_or_default();
         let beat = Beat { nonce, fence, observed: node.observed() };
-        self.note(Moment::Announced { node: n, fence });
+        self.note(&Moment::Announced { node: n, fence });
         Rc::new(beat)
     }
 

@@ -230,11 +230,9 @@ impl World {
             (Message::Digest { term, asked, applied, nodes }, Peer::Controller(other)) => {
                 self.digested(c, other, *term, *asked, *applied, nodes);
             }
-            (Message::Reject { term }, _) => {
-                if *term > self.controllers[c].term {
-                    self.controllers[c].term = *term;
-                    self.step_down(c, "it hears of a later term");
-                }
+            (Message::Reject { term }, _) if *term > self.controllers[c].term => {
+                self.controllers[c].term = *term;
+                self.step_down(c, "it hears of a later term");
             }
             (Message::Request { operator, sequence, wish }, _) => {
                 self.requested(c, *operator, *sequence, wish);

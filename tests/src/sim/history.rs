@@ -102,7 +102,7 @@ fn come_to_rest(world: &mut World) {
         world.fail("progress", why);
     }
     world.pass(SETTLE_MS);
-    world.note(Moment::Ended);
+    world.note(&Moment::Ended);
 }
 
 fn open_upgrades(world: &World) -> impl Iterator<Item = (UpgradeId, &Upgrade)> {
@@ -164,7 +164,7 @@ fn still_works(world: &mut World) {
         });
         let known = fleet.nodes.iter().filter(|(_, node)| !node.removed).all(|(id, node)| {
             let unit = world.place_of(id).and_then(|n| world.nodes[n].host.units.get(&name));
-            let installed = node.installed.get(&name).map(|spec| spec.digest());
+            let installed = node.installed.get(&name).map(trireme_proto::action::RunSpec::digest);
             unit.is_some_and(|unit| unit.digest() == installed)
         });
         let failed = fleet.upgrades.values().any(|upgrade| {

@@ -219,7 +219,7 @@ impl World {
             let at = now + controller.clock.lasts(wake.since(fleet_now).0).max(1);
             self.plan_at(c, at);
         }
-        self.note(Moment::Decided {
+        self.note(&Moment::Decided {
             controller: c,
             decision: Rc::clone(&decision),
             now: fleet_now,

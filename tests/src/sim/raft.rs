@@ -134,7 +134,7 @@ impl World {
         }
         self.remember_actions(&committed);
         self.answer(&committed);
-        self.note(Moment::Committed(committed));
+        self.note(&Moment::Committed(committed));
     }
 
     /// Tells the story of an entry, and counts it.
@@ -314,7 +314,8 @@ fn detail(body: &Body) -> String {
         }
         Body::Fail { reason, .. } | Body::StandDown { reason, .. } => format!(" ({reason})"),
         Body::TakeBack { nodes, .. } | Body::Revert { nodes, .. } | Body::Stage { nodes, .. } => {
-            nodes.iter().map(|node| format!(" {node}")).collect()
+            let names: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+            format!(" {}", names.join(" "))
         }
         Body::Presence { lost, seen } => format!(" lost {lost:?} seen {seen:?}"),
         _ => String::new(),

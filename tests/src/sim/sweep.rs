@@ -59,13 +59,9 @@ pub fn story_of(seed: u64, lines: usize) -> Told {
 
 /// Returns a told history as people read it.
 pub fn report(seed: u64, told: &Told) -> String {
-    let mut text = told.lines.join("\n");
     let end = match &told.violation {
         Some(violation) => format!("seed {seed} broke {}: {}", violation.rule, violation.what),
         None => format!("seed {seed}: no promise broken in {} events", told.events),
     };
-    text.push('\n');
-    text.push_str(&end);
-    text.push_str(&format!("\n  again: make sim SEED={seed}"));
-    text
+    format!("{}\n{end}\n  again: make sim SEED={seed}", told.lines.join("\n"))
 }

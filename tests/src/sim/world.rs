@@ -258,13 +258,13 @@ impl World {
     }
 
     /// Lets every rule look at what has just happened.
-    pub(crate) fn note(&mut self, moment: Moment) {
+    pub(crate) fn note(&mut self, moment: &Moment) {
         if self.violation.is_some() {
             return;
         }
         let mut rules = std::mem::take(&mut self.rules);
         for rule in &mut rules {
-            if let Err(what) = rule.check.look(self, &moment) {
+            if let Err(what) = rule.check.look(self, moment) {
                 self.fail(rule.name, what);
                 break;
             }

@@ -51,7 +51,7 @@ fn methods() -> Vec<(String, String)> {
         let mut service = String::new();
         for line in text.lines().map(str::trim) {
             if let Some(rest) = line.strip_prefix("service ") {
-                service = rest.trim_end_matches('{').trim().to_owned();
+                rest.trim_end_matches('{').trim().clone_into(&mut service);
             } else if let Some(rest) = line.strip_prefix("rpc ") {
                 let method = rest.split('(').next().unwrap().trim();
                 methods.push((service.clone(), method.to_owned()));

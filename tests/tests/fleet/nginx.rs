@@ -4,6 +4,7 @@
 //! part of a release; it stands in a file of the node's own, which the configuration includes by
 //! the way of the working directory.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use trireme_proto::digest::Digest;
@@ -68,7 +69,8 @@ upgrade:
         let content = configuration(version);
         let artifact = rig.file(&format!("nginx-{version}.conf"), &content);
         let (artifact, digest) = (artifact.display(), Digest::of(content.as_bytes()));
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\
 ---
 kind: Release
@@ -77,7 +79,7 @@ version: {version}
 artifact: {{url: \"file://{artifact}\", sha256: \"{digest}\"}}
 argv: [{NGINX}, -p, \"{{data}}/\", -c, \"{{artifact}}\", -g, \"daemon off; pid {{data}}/nginx.pid;\"]
 "
-        ));
+        );
     }
     text
 }

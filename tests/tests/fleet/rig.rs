@@ -29,7 +29,7 @@ use trireme_proto::view::{ControllersView, GrantView, List, NodeView, ServiceVie
 use trireme_proto::wire::{Consistency, ControllersRequest, GetRequest};
 
 /// Longest a test may take, its fleet's start and end included.
-const TEST_MAX: Duration = Duration::from_secs(60);
+const TEST_MAX: Duration = Duration::from_mins(1);
 /// Longest wait for one condition.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time between looks.
@@ -287,10 +287,10 @@ impl Rig {
     pub(crate) async fn watch(&self, upgrade: &str) -> Run {
         let args = ["upgrade", "watch", upgrade];
         let watching = self.trictl(&args);
-        match timeout(WAIT_MAX, watching).await {
-            Ok(run) => run,
-            Err(_) => panic!("{upgrade} does not end: {:#?}", self.upgrade(upgrade).await),
+        if let Ok(run) = timeout(WAIT_MAX, watching).await {
+            return run;
         }
+        panic!("{upgrade} does not end: {:#?}", self.upgrade(upgrade).await)
     }
 
     /// Upgrades a service and fails if that does not succeed.
