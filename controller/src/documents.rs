@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::Instant;
 use trireme_proto::id::{ControllerId, ServiceId, UpgradeId, Version};
@@ -53,18 +54,39 @@ impl Documents {
 
     /// Looks at the fleet with everything that views need.
     fn lens<T>(&self, look: impl FnOnce(Lens<'_>) -> T) -> T {
+        self.lens_on(&self.presence(), look)
+    }
+
+    fn lens_on<T>(&self, presence: &Presence, look: impl FnOnce(Lens<'_>) -> T) -> T {
         let fleet = self.brain.fleet();
         let waiting: Waiting = self.brain.waiting.borrow().clone();
-        let now = self.brain.now();
-        let presence = if self.brain.leads().is_some() {
-            self.brain.presence(|presence| presence.clone())
-        } else {
-            // A follower knows the agents connected to itself.
-            let mut presence = Presence::default();
-            presence.hear(now, &self.brain.name, fleet.index, self.brain.sessions.digest());
-            presence
-        };
-        look(Lens { fleet: &fleet, waiting: &waiting, presence: &presence, now })
+        look(Lens { fleet: &fleet, waiting: &waiting, presence, now: self.brain.now() })
+    }
+
+    /// Returns what is seen from here: by a leader everything, by others their own agents.
+    fn presence(&self) -> Presence {
+        if self.brain.leads().is_some() {
+            return self.brain.presence(|presence| presence.clone());
+        }
+        let mut presence = Presence::default();
+        presence.hear(self.brain.now(), &self.brain.name, 0, self.brain.sessions.digest());
+        presence
+    }
+
+    /// Returns what is seen from everywhere; who does not answer sees nothing.
+    async fn presence_everywhere(&self) -> Presence {
+        let mut presence = self.presence();
+        if self.brain.leads().is_some() {
+            return presence;
+        }
+        let (asked, names) = (self.brain.now(), self.brain.peers.names());
+        let digests =
+            names.iter().map(|name| self.brain.peers.digest(name, DigestRequest::default()));
+        for (name, digest) in names.iter().zip(join_all(digests).await) {
+            let nodes = digest.ok().and_then(|reply| serde_json::from_slice(&reply.nodes).ok());
+            presence.hear(asked, name, 0, nodes.unwrap_or_default());
+        }
+        presence
     }
 
     /// Returns one upgrade.
@@ -98,11 +120,15 @@ impl Documents {
     }
 
     /// Returns everything, all of a kind, or one.
-    pub fn get(&self, kind: &str, name: &str) -> Result<Document, Problem> {
+    pub async fn get(&self, kind: &str, name: &str) -> Result<Document, Problem> {
         if kind.is_empty() {
             return Ok(self.document(&self.lens(|lens| manifests(lens.fleet))));
         }
-        let items = self.lens(|lens| list(lens, kind))?;
+        let presence = match kind {
+            "node" => self.presence_everywhere().await,
+            _ => self.presence(),
+        };
+        let items = self.lens_on(&presence, |lens| list(lens, kind))?;
         let items: Vec<_> = items
             .into_iter()
             .filter(|(item, _)| name.is_empty() || item == name)

@@ -206,8 +206,8 @@ impl Operator for OperatorApi {
         let target = format!("{}/{}", request.get_ref().kind, request.get_ref().name);
         self.look(request.extensions(), "get", &target, consistency).await?;
         let asked = request.into_inner();
-        let mut document =
-            self.documents.get(&asked.kind, &asked.name).map_err(|problem| status(&problem))?;
+        let found = self.documents.get(&asked.kind, &asked.name).await;
+        let mut document = found.map_err(|problem| status(&problem))?;
         document.set_consistency(consistency);
         Ok(Response::new(document))
     }

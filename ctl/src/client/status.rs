@@ -55,6 +55,8 @@ fn bare(code: Grpc, status: &Status) -> Problem {
 fn reason(status: &Status) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut add = |text: String| {
+        // rustls adds a link to its manual.
+        let text = text.split(": https://docs.rs/").next().unwrap_or_default().to_owned();
         // tonic and hyper wrap the cause in several layers of the same words.
         let known = parts.iter().any(|part| part.contains(&text));
         let noise = matches!(text.as_str(), "transport error" | "client error (Connect)");

@@ -135,6 +135,14 @@ async fn a_service_outlives_every_daemon_and_is_found_again() {
         .await;
         assert_eq!(pids(&rig), before);
         web::assert_started(&rig, &["1.0.0"]);
+        // Whoever is asked knows where every agent is connected.
+        for controller in rig.fleet.controllers() {
+            until("word of every connection", async || {
+                let nodes = rig.nodes_told_by(&controller.name).await?;
+                nodes.iter().all(|node| node.connected_to.is_some()).then_some(())
+            })
+            .await;
+        }
     })
     .await;
 }

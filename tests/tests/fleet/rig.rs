@@ -223,14 +223,19 @@ impl Rig {
         all.into_iter().find(|view| view.id.to_string() == id)
     }
 
-    /// Returns one node as the leader sees it: nobody else hears from every node.
+    /// Returns the nodes as one controller tells of them.
+    pub(crate) async fn nodes_told_by(&self, controller: &ControllerId) -> Option<Vec<NodeView>> {
+        let asked = self.fleet.controllers().iter().find(|one| one.name == *controller)?;
+        let mut context = self.context.clone()?;
+        context.controllers = vec![asked.api.to_string()];
+        let client = Client::new(&context, Span::secs(5)).unwrap();
+        Some(client.get::<List<NodeView>>(get("node")).await.ok()?.value.items)
+    }
+
+    /// Returns one node as the leader sees it.
     pub(crate) async fn node(&self, name: &str) -> Option<NodeView> {
         let leader = self.controllers().await?.leader?;
-        let leader = self.fleet.controllers().iter().find(|one| one.name == leader)?;
-        let mut context = self.context.clone()?;
-        context.controllers = vec![leader.api.to_string()];
-        let client = Client::new(&context, Span::secs(5)).unwrap();
-        let nodes = client.get::<List<NodeView>>(get("node")).await.ok()?.value.items;
+        let nodes = self.nodes_told_by(&leader).await?;
         nodes.into_iter().find(|view| view.name.as_str() == name)
     }
 
