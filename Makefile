@@ -5,7 +5,9 @@
 #   make test    every test; its last lines are the runner's summary
 #   make verify  format, lints, licences and bans, then every test; never writes
 #   make fleet   end-to-end tests alone, with what each prints             TEST=crash
-#   make sim     simulated histories                                       SEEDS=5000, or SEED=17
+#   make sim     simulated histories of fleets, and of Raft alone          SEEDS= RAFT_SEEDS=, or SEED=17
+#   make mutants faults of our own, seeded; each must be caught            ONLY=grant
+#   make chaos   fleets of real processes under fire                       ARGS="--runs 1 --seed 7"
 #   make bench   what it costs, on a release build                         ARGS=
 #   make clean
 
@@ -15,7 +17,10 @@ SHELL := bash
 
 CARGO ?= cargo
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
-SEEDS ?= 1000
+# Figures that one version can be compared with the next by.
+PROOF := $(TARGET)/proof
+SEEDS ?= 5000
+RAFT_SEEDS ?= 500
 ARGS ?=
 
 # Tests in their own process each, one summary at the end; where nextest is not installed, cargo's
@@ -59,13 +64,26 @@ verify:
 .PHONY: sim
 sim:
 	$(CARGO) build --locked --workspace --bins
-	@$(TARGET)/debug/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	@$(TARGET)/debug/sim $(if $(SEED),--seed $(SEED),$(if $(RAFT_SEED),--raft-seed $(RAFT_SEED),\
+		--seeds $(SEEDS) --raft-seeds $(RAFT_SEEDS) --json $(PROOF)/sim.json \
+		--propose tests/regressions))
+
+.PHONY: mutants
+mutants:
+	$(CARGO) build --locked --workspace --bins
+	@$(TARGET)/debug/mutants --dir $(TARGET)/mutants $(if $(ONLY),--only $(ONLY),--json $(PROOF)/mutants.json)
+
+# Figures go beside the programs; the logs of a run that is not good as well.
+.PHONY: chaos
+chaos:
+	$(CARGO) build --locked --workspace --bins
+	@$(TARGET)/debug/chaos --programs $(TARGET)/debug --json $(TARGET)/proof/chaos.json $(ARGS)
 
 .PHONY: bench
 bench:
 	@.ci/tools bench
 	$(CARGO) build --locked --workspace --bins --release
-	@$(TARGET)/release/bench --programs $(TARGET)/release $(ARGS)
+	@$(TARGET)/release/bench --programs $(TARGET)/release --json $(PROOF)/bench.json $(ARGS)
 
 .PHONY: clean
 clean:

@@ -2,10 +2,15 @@
 //!
 //! Rows follow from the Raft log, so they need no fsync of their own: after a crash the log is
 //! applied again from the last snapshot and writes the same rows. A snapshot carries them whole.
+//!
+//! For the same reason rows may wait in memory until some hundred of them share one transaction:
+//! one for each batch of commands cost as much as applying them. Whoever reads has them written
+//! first, so nobody sees less than what was applied.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition};
 use trireme_proto::view::AuditEntry;
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
@@ -15,6 +20,9 @@ const CACHE_BYTES: usize = 2 << 20;
 
 /// Most entries that one read returns.
 pub const PAGE_MAX: usize = 1000;
+
+/// Rows that may wait in memory; they share one transaction. About 200 KB.
+const WAITING_MAX: usize = 256;
 
 /// Tells why the audit log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +50,40 @@ impl<E: Into<redb::Error>> From<E> for AuditError {
 /// The audit log of one controller.
 #[derive(Debug)]
 pub struct AuditLog {
-    database: std::sync::Arc<Database>,
-    /// Entries applied since the last write.
-    pending: Vec<(u64, Vec<u8>)>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    database: Database,
+    /// Rows that are not in the database yet; held while they are written, so that a reader who
+    /// comes meanwhile finds them there.
+    waiting: Mutex<Vec<(u64, Vec<u8>)>>,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Vec<(u64, Vec<u8>)>> {
+        // A panic while rows are written leaves them waiting, to be written again alike.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes all rows that wait.
+    fn write(&self, waiting: &mut Vec<(u64, Vec<u8>)>) -> Result<(), AuditError> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut write = self.database.begin_write()?;
+        write.set_durability(Durability::None)?;
+        {
+            let mut table = write.open_table(ENTRIES)?;
+            for (seq, row) in &*waiting {
+                table.insert(seq, row.as_slice())?;
+            }
+        }
+        write.commit()?;
+        waiting.clear();
+        Ok(())
+    }
 }
 
 impl AuditLog {
@@ -54,35 +93,27 @@ impl AuditLog {
         let write = database.begin_write()?;
         write.open_table(ENTRIES)?;
         write.commit()?;
-        Ok(Self { database: std::sync::Arc::new(database), pending: Vec::new() })
+        Ok(Self { shared: Arc::new(Shared { database, waiting: Mutex::default() }) })
     }
 
-    /// Adds an entry; it is written with the next [`flush`](Self::flush).
+    /// Adds an entry; it is written with a later [`flush`](Self::flush), or when somebody reads.
     pub fn push(&mut self, entry: &AuditEntry) {
         let row = serde_json::to_vec(entry).expect("an entry is plain strings and numbers");
-        self.pending.push((entry.seq, row));
+        self.shared.waiting().push((entry.seq, row));
     }
 
-    /// Writes what was added.
+    /// Writes what was added, once it is enough for a transaction.
     pub fn flush(&mut self) -> Result<(), AuditError> {
-        if self.pending.is_empty() {
+        let mut waiting = self.shared.waiting();
+        if waiting.len() < WAITING_MAX {
             return Ok(());
         }
-        let mut write = self.database.begin_write()?;
-        write.set_durability(Durability::None)?;
-        {
-            let mut table = write.open_table(ENTRIES)?;
-            for (seq, row) in self.pending.drain(..) {
-                table.insert(seq, row.as_slice())?;
-            }
-        }
-        write.commit()?;
-        Ok(())
+        self.shared.write(&mut waiting)
     }
 
     /// Returns a reader that sees the log as it is now.
     pub fn reader(&self) -> AuditReader {
-        AuditReader { database: std::sync::Arc::clone(&self.database) }
+        AuditReader { shared: Arc::clone(&self.shared) }
     }
 
     /// Replaces all rows, as a snapshot brings them.
@@ -90,8 +121,9 @@ impl AuditLog {
         &mut self,
         rows: impl Iterator<Item = std::io::Result<(u64, Vec<u8>)>>,
     ) -> Result<(), AuditError> {
-        self.pending.clear();
-        let write = self.database.begin_write()?;
+        let mut waiting = self.shared.waiting();
+        waiting.clear();
+        let write = self.shared.database.begin_write()?;
         write.delete_table(ENTRIES)?;
         {
             let mut table = write.open_table(ENTRIES)?;
@@ -108,17 +140,24 @@ impl AuditLog {
 /// Reads the audit log beside the one who writes it.
 #[derive(Debug, Clone)]
 pub struct AuditReader {
-    database: std::sync::Arc<Database>,
+    shared: Arc<Shared>,
 }
 
 impl AuditReader {
+    /// Begins to read all that was applied.
+    fn begin(&self) -> Result<ReadTransaction, AuditError> {
+        let mut waiting = self.shared.waiting();
+        self.shared.write(&mut waiting)?;
+        Ok(self.shared.database.begin_read()?)
+    }
+
     /// Returns up to `limit` entries from number `from` up to number `last`.
     pub fn page(&self, from: u64, last: u64, limit: usize) -> Result<Vec<AuditEntry>, AuditError> {
         let mut entries = Vec::new();
         if from > last {
             return Ok(entries);
         }
-        let read = self.database.begin_read()?;
+        let read = self.begin()?;
         let table = read.open_table(ENTRIES)?;
         for row in table.range(from..=last)?.take(limit.min(PAGE_MAX)) {
             let (seq, row) = row?;
@@ -135,12 +174,74 @@ impl AuditReader {
         last: u64,
         emit: &mut dyn FnMut(u64, &[u8]) -> std::io::Result<()>,
     ) -> Result<(), AuditError> {
-        let read = self.database.begin_read()?;
+        let read = self.begin()?;
         let table = read.open_table(ENTRIES)?;
         for row in table.range(..=last)? {
             let (seq, row) = row?;
             emit(seq.value(), row.value()).map_err(redb::StorageError::Io)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_proto::time::WallTime;
+
+    use super::*;
+
+    fn entry(seq: u64) -> AuditEntry {
+        AuditEntry {
+            seq,
+            index: seq,
+            time: WallTime(seq),
+            actor: "user/ann".to_owned(),
+            role: "admin".to_owned(),
+            action: "note.set".to_owned(),
+            target: "node/aws-1".to_owned(),
+            result: "done".to_owned(),
+            source: "127.0.0.1:1".to_owned(),
+            request_id: String::new(),
+            previous: String::new(),
+            hash: String::new(),
+        }
+    }
+
+    #[test]
+    fn who_reads_sees_what_was_not_written_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = AuditLog::open(&dir.path().join("audit.redb")).unwrap();
+        let reader = log.reader();
+        let mut last = 0;
+        // Less than a transaction, exactly one, and some more.
+        for count in [3, WAITING_MAX as u64, WAITING_MAX as u64 + 7] {
+            for _ in 0..count {
+                last += 1;
+                log.push(&entry(last));
+                log.flush().unwrap();
+            }
+            assert!(log.shared.waiting().len() < WAITING_MAX);
+            let page = reader.page(last - 2, last, 10).unwrap();
+            assert_eq!(page.iter().map(|e| e.seq).collect::<Vec<_>>(), [last - 2, last - 1, last]);
+        }
+        let mut seen = 0;
+        let counting = &mut |seq, _: &[u8]| {
+            seen += 1;
+            assert_eq!(seq, seen);
+            Ok(())
+        };
+        reader.rows(last, counting).unwrap();
+        assert_eq!(seen, last, "no row is missing, none is there twice");
+    }
+
+    #[test]
+    fn a_snapshot_replaces_what_waits_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = AuditLog::open(&dir.path().join("audit.redb")).unwrap();
+        log.push(&entry(1));
+        log.push(&entry(2));
+        let row = serde_json::to_vec(&entry(1)).unwrap();
+        log.restore(std::iter::once(Ok((1, row)))).unwrap();
+        assert_eq!(log.reader().page(1, 9, 10).unwrap(), [entry(1)]);
     }
 }

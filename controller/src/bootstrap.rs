@@ -75,10 +75,10 @@ async fn meet(
     }
     let deadline = Instant::now() + PEERS_WAIT;
     loop {
-        let channel = dial
-            .channel(&member)
+        let line = dial
+            .line(&member)
             .map_err(|error| Problem::new(Code::Failed, format!("{}: {error}", listed.name)))?;
-        match identify(channel, ASK).await {
+        match identify(line, ASK).await {
             Ok(met) if met.initialized => return Ok(None),
             Ok(met) if met.identity.raft_id == listed.raft_id => {
                 member.disk = met.identity.disk;

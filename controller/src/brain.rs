@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use trireme_proto::id::{ControllerId, UpgradeId};
@@ -11,11 +11,12 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::{FleetTime, Span, WallTime};
 use trireme_proto::view::Reason;
 
-use crate::clock::{FleetClock, wall};
+use crate::clock::{FleetClock, Instant, wall};
 use crate::machine::FleetMachine;
 use crate::peers::Peers;
 use crate::presence::Presence;
 use crate::raft::{Raft, ReadKind};
+use crate::reads::Questions;
 use crate::sessions::{Sessions, elapsed};
 use crate::state::{Evidence, Fleet};
 
@@ -46,6 +47,10 @@ pub struct Brain {
     pub sessions: Sessions,
     /// The other controllers.
     pub peers: Peers,
+    /// Reads that wait for a quorum to confirm this leader.
+    pub leading: Questions,
+    /// Reads that wait for the leader's word, elsewhere.
+    pub following: Questions,
     /// What the leader waits for; followers hold what it last told.
     pub waiting: watch::Sender<Waiting>,
     /// Rises when the leader sees something new.
@@ -65,13 +70,17 @@ impl Brain {
         raft: Raft<FleetMachine>,
         sessions: Sessions,
         peers: Peers,
+        reads: [Questions; 2],
     ) -> Arc<Self> {
+        let [leading, following] = reads;
         Arc::new(Self {
             name,
             raft,
             clock: FleetClock::default(),
             sessions,
             peers,
+            leading,
+            following,
             waiting: watch::Sender::new(Waiting::new()),
             noticed: Notify::new(),
             hurry: watch::Sender::new(0),
@@ -87,6 +96,13 @@ impl Brain {
         let machine = self.raft.machine();
         let machine = machine.read().unwrap_or_else(PoisonError::into_inner);
         look(machine.state())
+    }
+
+    /// Looks at the state and at the number that tells whether clients are to be sent elsewhere.
+    pub fn read_steering<T>(&self, look: impl FnOnce(&Fleet, u64) -> T) -> T {
+        let machine = self.raft.machine();
+        let machine = machine.read().unwrap_or_else(PoisonError::into_inner);
+        look(machine.state(), machine.steering())
     }
 
     /// Returns a copy of the state that stays as it is; for views, not for hot paths.
@@ -177,13 +193,33 @@ impl Brain {
 
     /// Waits until what is read here includes everything committed before now.
     pub async fn barrier(&self, kind: ReadKind) -> Result<(), Problem> {
-        let index = if self.leads().is_some() {
-            self.raft.read_index(kind).await.map_err(|error| no_leader(&error))?
-        } else {
-            let leader = self.leader().ok_or_else(|| no_leader(&"no leader is known"))?;
-            self.peers.read_index(&leader).await?
+        let index = match (self.leads(), kind) {
+            (Some(_), ReadKind::Lease) => {
+                self.raft.read_index(kind).await.map_err(|error| no_leader(&error))?
+            }
+            (Some(_), ReadKind::Linearizable) => self.leading.ask().await?,
+            (None, _) => self.following.ask().await?,
         };
         self.raft.wait_applied(index, READ_WAIT).await.map_err(|error| no_leader(&error))
+    }
+}
+
+impl Brain {
+    /// Returns an index that everything committed before is at or below, as the leader.
+    pub async fn index_as_leader(self: Arc<Self>) -> Result<u64, Problem> {
+        self.raft.read_index(ReadKind::Linearizable).await.map_err(|error| no_leader(&error))
+    }
+
+    /// Returns an index that everything committed before is at or below, from the leader.
+    pub async fn index_from_leader(self: Arc<Self>) -> Result<u64, Problem> {
+        let mut leadership = self.raft.watch_leadership();
+        leadership.mark_unchanged();
+        let leader = self.leader().ok_or_else(|| no_leader(&"no leader is known"))?;
+        tokio::select! {
+            index = self.peers.read_index(&leader) => index,
+            // Whoever led may be gone: nobody waits for it in vain.
+            _ = leadership.changed() => Err(no_leader(&"the leader changes")),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the daemon's subcommands do, and how each ends.
 
 use std::io::Write as _;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::Layer as _;
@@ -31,14 +33,16 @@ pub fn run(config: Result<Config, ConfigError>, bootstrap: bool, filter: Targets
         Err(error) => return fail(USAGE, &error),
     };
     log_to_stderr(config.log, filter);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(1, &error),
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    // The thread of Raft has a core, the others are for everything else.
+    let (replicating, runtime) = match (threads("raft", 1), threads("main", cores - 1)) {
+        (Ok(replicating), Ok(runtime)) => (replicating, runtime),
+        (Err(error), _) | (_, Err(error)) => return fail(1, &error),
     };
     let stop = CancellationToken::new();
     let ended = runtime.block_on(async {
         let told = stop.clone();
-        let serving = server::run(config, bootstrap, stop.clone());
+        let serving = server::run(config, bootstrap, replicating.handle(), stop.clone());
         tokio::select! {
             ended = serving => ended,
             // Cancelling lets the server end by itself; only then is the runtime dropped.
@@ -49,6 +53,11 @@ pub fn run(config: Result<Config, ConfigError>, bootstrap: bool, filter: Targets
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error),
     }
+}
+
+/// Makes a runtime on this many threads, or on one.
+fn threads(name: &str, count: usize) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(count.max(1)).thread_name(name).enable_all().build()
 }
 
 async fn stop_on_signals(stop: CancellationToken) -> std::convert::Infallible {

@@ -1,11 +1,32 @@
 //! The controller's clocks: fleet time, which decides, and wall time, which is for people.
 
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use trireme_proto::time::{FleetTime, WallTime};
 
-/// Fleet time by this machine's monotonic clock, going on from what the leader last told.
+/// A moment by the clock that counts while the machine sleeps. The standard library's stands still
+/// then: a heartbeat from before a suspension would look fresh after it, and count as evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(Duration);
+
+impl Instant {
+    /// Returns the present moment.
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+        Self(Duration::new(seconds, nanos))
+    }
+
+    /// Returns the time since then, sleep included.
+    pub fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
+
+/// Fleet time by this machine's clock, going on from what the leader last told.
 #[derive(Debug)]
 pub struct FleetClock(Mutex<(FleetTime, Instant)>);
 

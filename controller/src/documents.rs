@@ -12,7 +12,7 @@ use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{
-    AuditEntry, ControllerView, ControllersView, List, Manifests, RegionView,
+    AuditEntry, ControllerView, ControllersView, List, Manifests, NoteView, RegionView,
 };
 use trireme_proto::wire::{DigestRequest, Document};
 
@@ -20,6 +20,7 @@ use crate::audit::PAGE_MAX;
 use crate::brain::{Brain, Waiting};
 use crate::machine::chain;
 use crate::presence::Presence;
+use crate::sessions::Point;
 use crate::state::{Body, Evidence, Fleet};
 use crate::submit::{Submission, submit};
 use crate::view::{self, Lens};
@@ -42,11 +43,14 @@ impl Documents {
     /// Wraps a value as a document of this moment.
     pub fn document<T: Serialize>(&self, value: &T) -> Document {
         let json = serde_json::to_vec(value).expect("views have string keys");
-        let age = self.brain.contact().map_or(u64::MAX, |(_, age)| age.0);
+        let age = match self.brain.leads() {
+            Some(_) => 0,
+            None => self.brain.contact().map_or(u64::MAX, |(_, age)| age.0),
+        };
         Document {
             json: json.into(),
             index: self.brain.read(|fleet| fleet.index),
-            age_ms: if self.brain.leads().is_some() { 0 } else { age },
+            age_ms: age,
             controller: self.brain.name.to_string(),
             ..Document::default()
         }
@@ -69,7 +73,8 @@ impl Documents {
             return self.brain.presence(|presence| presence.clone());
         }
         let mut presence = Presence::default();
-        presence.hear(self.brain.now(), &self.brain.name, 0, self.brain.sessions.digest());
+        let here = self.brain.sessions.digest(Point::default());
+        presence.hear(self.brain.now(), &self.brain.name, 0, here.nodes);
         presence
     }
 
@@ -114,6 +119,31 @@ impl Documents {
         Ok(self.document(&view))
     }
 
+    /// Returns the notes on all objects, or on one.
+    ///
+    /// Looked up in place: nothing of the fleet is copied for it.
+    fn notes(&self, object: &str) -> Result<Document, Problem> {
+        let items: Vec<NoteView> = self.brain.read(|fleet| {
+            if object.is_empty() {
+                return fleet.notes.keys().filter_map(|object| view::note(fleet, object)).collect();
+            }
+            view::note(fleet, object).into_iter().collect()
+        });
+        if items.is_empty() && !object.is_empty() {
+            return Err(Problem::new(Code::NotFound, format!("there is no note on {object}"))
+                .hint("list them: trictl get note"));
+        }
+        Ok(self.document(&List { items }))
+    }
+
+    /// Returns the note on an object as it is now; without text once it was removed.
+    pub fn note(&self, object: &str) -> Document {
+        let found = self.brain.read(|fleet| view::note(fleet, object));
+        self.document(
+            &found.unwrap_or_else(|| NoteView { object: object.to_owned(), ..NoteView::default() }),
+        )
+    }
+
     /// Explains an object.
     pub fn why(&self, object: &str) -> Result<Document, Problem> {
         Ok(self.document(&self.lens(|lens| view::why(lens, object))?))
@@ -125,6 +155,7 @@ impl Documents {
             return Ok(self.document(&self.lens(|lens| manifests(lens.fleet))));
         }
         let presence = match kind {
+            "note" => return self.notes(name),
             "node" => self.presence_everywhere().await,
             _ => self.presence(),
         };
@@ -207,7 +238,9 @@ impl Documents {
             let agents = u32::try_from(self.brain.sessions.len()).unwrap_or(u32::MAX);
             return Some((self.brain.read(|fleet| fleet.index), agents));
         }
-        let reply = self.brain.peers.digest(name, DigestRequest::default()).await.ok()?;
+        // Not what its agents say: only how many there are.
+        let request = DigestRequest { since: Point::END.count, ..DigestRequest::default() };
+        let reply = self.brain.peers.digest(name, request).await.ok()?;
         Some((reply.applied, reply.agents))
     }
 
@@ -298,7 +331,7 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         "token" => view::tokens(lens).into_iter().map(|v| (v.id.clone(), json(&v))).collect(),
         other => {
             return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`"))
-                .hint("kinds are region, service, release, node, upgrade, grant and token"));
+                .hint("kinds are region, service, release, node, upgrade, grant, token and note"));
         }
     };
     Ok(items)

@@ -15,7 +15,7 @@ use crate::audit::{AuditLog, AuditReader};
 use crate::raft::{Machine, Position, Row, View};
 use crate::state::apply::Position as Place;
 use crate::state::fleet::{ClientRecord, Node};
-use crate::state::{self, Command, Fleet, Outcome, Reply};
+use crate::state::{self, Command, Fleet, Outcome, Reply, traffic};
 
 /// Who is told after commands were applied.
 pub trait Wake: Send + Sync + 'static {
@@ -29,6 +29,8 @@ pub struct FleetMachine {
     /// command after that copies it once.
     fleet: Arc<Fleet>,
     audit: AuditLog,
+    /// Rises with every command that may change whom clients are sent to.
+    steering: u64,
     woken: BTreeSet<NodeId>,
     wake: Arc<dyn Wake>,
     failed: watch::Sender<Option<String>>,
@@ -44,7 +46,7 @@ impl FleetMachine {
     /// Returns the empty state over an audit log.
     pub fn new(audit: AuditLog, wake: Arc<dyn Wake>) -> Self {
         let failed = watch::Sender::new(None);
-        Self { fleet: Arc::default(), audit, woken: BTreeSet::new(), wake, failed }
+        Self { fleet: Arc::default(), audit, steering: 1, woken: BTreeSet::new(), wake, failed }
     }
 
     /// Returns the state as it is now, cheaply.
@@ -55,6 +57,11 @@ impl FleetMachine {
     /// Looks at the state in place.
     pub fn state(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// Returns a number that differs whenever clients may have to be sent elsewhere.
+    pub fn steering(&self) -> u64 {
+        self.steering
     }
 
     /// Returns a reader of the audit log.
@@ -94,6 +101,7 @@ impl Machine for FleetMachine {
         let reply = match serde_json::from_slice::<Command>(command) {
             Ok(command) => {
                 let fleet = Arc::make_mut(&mut self.fleet);
+                self.steering += u64::from(traffic::may_change(fleet, &command.body));
                 let (reply, effects) = state::apply(fleet, place, &command);
                 if let Some(entry) = &effects.audit {
                     self.audit.push(entry);
@@ -135,6 +143,7 @@ impl Machine for FleetMachine {
         self.audit.restore(audit).map_err(io::Error::other)?;
         self.woken.extend(fleet.nodes.keys().cloned());
         self.fleet = Arc::new(fleet);
+        self.steering += 1;
         Ok(())
     }
 }

@@ -13,16 +13,17 @@ use trireme_proto::id::ControllerId;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::tls::{Credentials, Server, TlsError};
 use trireme_proto::wire::peer_client::PeerClient;
-use trireme_proto::wire::{DigestReply, DigestRequest, ForwardRequest, ReadIndexRequest};
+use trireme_proto::wire::{DigestReply, DigestRequest, ReadIndexRequest};
 
+use crate::forward::{Forwards, Outbox, forwards};
 use crate::state::Reply;
 use crate::submit::Submission;
 
 /// A peer that does not answer a question within this is silent for now.
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest time for the leader to commit what was forwarded; as long as it may itself take.
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(6);
+pub(crate) const FORWARD_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Time between two looks at whether connections to the others are open.
 const OPEN_EVERY: Duration = Duration::from_secs(2);
@@ -44,14 +45,19 @@ pub struct Address {
 pub struct Peers {
     addresses: BTreeMap<ControllerId, Address>,
     channels: BTreeMap<ControllerId, Channel>,
+    forwards: BTreeMap<ControllerId, Forwards>,
 }
+
+/// What has to be run for submissions to reach the others.
+#[derive(Debug)]
+pub struct Outboxes(Vec<(ControllerId, Outbox)>);
 
 impl Peers {
     /// Prepares a channel to each; nothing is dialled yet.
     pub fn new(
         addresses: BTreeMap<ControllerId, Address>,
         credentials: &Credentials,
-    ) -> Result<Self, TlsError> {
+    ) -> Result<(Self, Outboxes), TlsError> {
         let channels = addresses
             .iter()
             .map(|(name, address)| {
@@ -60,7 +66,13 @@ impl Peers {
                 Ok((name.clone(), channel(&address.peer, &server, credentials, &options)?))
             })
             .collect::<Result<_, TlsError>>()?;
-        Ok(Self { addresses, channels })
+        let (mut waiting, mut outboxes) = (BTreeMap::new(), Vec::new());
+        for name in addresses.keys() {
+            let (forwards, outbox) = forwards();
+            waiting.insert(name.clone(), forwards);
+            outboxes.push((name.clone(), outbox));
+        }
+        Ok((Self { addresses, channels, forwards: waiting }, Outboxes(outboxes)))
     }
 
     /// Returns the names of the others.
@@ -80,9 +92,7 @@ impl Peers {
     }
 
     fn client(&self, name: &ControllerId) -> Result<PeerClient<Channel>, Problem> {
-        let channel = self.channels.get(name).cloned().ok_or_else(|| {
-            Problem::new(Code::NotFound, format!("controller {name} is not in the configuration"))
-        })?;
+        let channel = self.channels.get(name).cloned().ok_or_else(|| unknown(name))?;
         Ok(PeerClient::new(channel)
             .max_decoding_message_size(ANSWER_MAX)
             .max_encoding_message_size(ANSWER_MAX))
@@ -94,13 +104,23 @@ impl Peers {
         leader: &ControllerId,
         submission: &Submission,
     ) -> Result<Reply, Problem> {
-        let mut client = self.client(leader)?;
-        let bytes = serde_json::to_vec(submission).expect("a submission is plain values");
-        let request = ForwardRequest { submission: bytes.into() };
-        let answer = within(FORWARD_TIMEOUT, leader, client.forward(request)).await?;
-        serde_json::from_slice(&answer.into_inner().reply).map_err(|error| {
-            Problem::new(Code::Failed, format!("{leader} answered in another form: {error}"))
-        })
+        let forwards = self.forwards.get(leader).ok_or_else(|| unknown(leader))?;
+        forwards.hand(leader, submission).await
+    }
+
+    /// Sends submissions to the others until cancelled.
+    pub async fn send_forwards(self, outboxes: Outboxes, stop: CancellationToken) {
+        let send = |(name, outbox): (ControllerId, Outbox)| {
+            let client = self.client(&name);
+            let stop = stop.clone();
+            // One without an address is never handed anything.
+            async move {
+                if let Ok(client) = client {
+                    outbox.run(name, client, stop).await;
+                }
+            }
+        };
+        join_all(outboxes.0.into_iter().map(send)).await;
     }
 
     /// Asks `leader` for an index that a linearizable read may be served at.
@@ -141,17 +161,23 @@ async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(status)) => Err(problem_of(&status, peer)),
-        Err(_) => {
-            let message = format!("controller {peer} did not answer within {limit:?}");
-            let mut problem = Problem::new(Code::Unreachable, message);
-            problem.retryable = true;
-            Err(problem)
-        }
+        Err(_) => Err(silent(peer, &format!("did not answer within {limit:?}"))),
     }
 }
 
+fn unknown(name: &ControllerId) -> Problem {
+    Problem::new(Code::NotFound, format!("controller {name} is not in the configuration"))
+}
+
+/// Returns the problem of a peer that says nothing now.
+pub(crate) fn silent(peer: &ControllerId, how: &str) -> Problem {
+    let mut problem = Problem::new(Code::Unreachable, format!("controller {peer} {how}"));
+    problem.retryable = true;
+    problem
+}
+
 /// Returns the problem that a status carries, or the one that it is.
-fn problem_of(status: &Status, peer: &ControllerId) -> Problem {
+pub(crate) fn problem_of(status: &Status, peer: &ControllerId) -> Problem {
     if let Ok(problem) = serde_json::from_slice(status.details()) {
         return problem;
     }

@@ -9,10 +9,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -34,7 +35,8 @@ use crate::dns::Dns;
 use crate::machine::{FleetMachine, chain};
 use crate::peers::Peers;
 use crate::pki::{Authority, Store};
-use crate::raft::{self, Dial, DialError, Member, PeerIdentity, Raft};
+use crate::raft::{self, Dial, DialError, Line, Member, PeerIdentity, Raft, line};
+use crate::reads::questions;
 use crate::sessions::Sessions;
 use crate::zone::zone;
 use crate::{bootstrap, reconcile};
@@ -94,9 +96,9 @@ impl ServerError {
 struct PeerDial(Credentials);
 
 impl Dial for PeerDial {
-    fn channel(&self, member: &Member) -> Result<tonic::transport::Channel, DialError> {
+    fn line(&self, member: &Member) -> Result<Line, DialError> {
         let server = Wanted::Controller(member.name.parse()?);
-        Ok(channel(&member.addr, &server, &self.0, &ChannelOptions::default())?)
+        Ok(line(channel(&member.addr, &server, &self.0, &ChannelOptions::default())?))
     }
 }
 
@@ -108,9 +110,13 @@ struct Listeners {
 }
 
 /// Runs a controller until it is told to stop or can no longer keep its promises.
+///
+/// Raft, and all that other controllers ask, runs on `replicating`: a request of an operator or ten
+/// thousand agents coming back at once delay no heartbeat there.
 pub async fn run(
     config: Config,
     bootstrap: bool,
+    replicating: &Handle,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
     let store = Store::new(config.data.join("pki"));
@@ -124,7 +130,7 @@ pub async fn run(
     )?;
     let authority = Arc::new(authority);
     let listeners = Listeners {
-        peer: bind("listen.peer", config.listen.peer).await?,
+        peer: on(replicating, bind("listen.peer", config.listen.peer)).await?,
         api: bind("listen.api", config.listen.api).await?,
         enrol: bind("listen.enrol", config.listen.enrol).await?,
     };
@@ -141,17 +147,26 @@ pub async fn run(
     let machine = FleetMachine::new(audit, Arc::new(sessions.clone()));
     let mut failures = machine.failures();
     let dial = Arc::new(PeerDial(authority.credentials().clone()));
-    let raft = Raft::start(raft_config(&config)?, Arc::clone(&dial) as Arc<dyn Dial>, machine)
+    let dialling = Arc::clone(&dial) as Arc<dyn Dial>;
+    let raft = on(replicating, Raft::start(raft_config(&config)?, dialling, machine))
         .await
         .map_err(ServerError::because("the replicated log cannot be opened"))?;
-    let peers = Peers::new(config.others(), authority.credentials())
+    let (peers, outboxes) = Peers::new(config.others(), authority.credentials())
         .map_err(ServerError::because("the other controllers cannot be dialled"))?;
     let mut tasks = JoinSet::new();
     tasks.spawn(peers.clone().keep_open(stop.clone()));
-    let brain = Brain::new(config.name.clone(), raft, sessions, peers);
+    tasks.spawn(peers.clone().send_forwards(outboxes, stop.clone()));
+    let ((leading, led), (following, followed)) = (questions(), questions());
+    let brain = Brain::new(config.name.clone(), raft, sessions, peers, [leading, following]);
+    let asking = Arc::clone(&brain);
+    tasks.spawn(led.answer(move || Arc::clone(&asking).index_as_leader(), stop.clone()));
+    let asking = Arc::clone(&brain);
+    tasks.spawn(followed.answer(move || Arc::clone(&asking).index_from_leader(), stop.clone()));
     let connections = Connections::default();
 
-    serve(&mut tasks, &brain, &authority, &connections, listeners, &stop)?;
+    let Listeners { peer, api, enrol } = listeners;
+    serve_peers(&mut tasks, replicating, &brain, &authority, &connections, peer, &stop)?;
+    serve(&mut tasks, &brain, &authority, &connections, [api, enrol], &stop)?;
     let answering = answer(Arc::clone(&brain), config.clone(), Arc::clone(&answers), stop.clone());
     tasks.spawn(answering);
     tasks.spawn(reconcile::run(Arc::clone(&brain), stop.clone()));
@@ -269,29 +284,50 @@ async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, ServerErro
     })
 }
 
-/// Starts the three listeners with what each serves.
-fn serve(
+/// Does something on another runtime.
+async fn on<T: Send + 'static>(
+    place: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    place.spawn(work).await.expect("the runtime outlives the server, and panics abort")
+}
+
+/// Starts the listener for other controllers.
+fn serve_peers(
     tasks: &mut JoinSet<()>,
+    replicating: &Handle,
     brain: &Arc<Brain>,
     authority: &Arc<Authority>,
     connections: &Connections,
-    listeners: Listeners,
+    listener: TcpListener,
     stop: &CancellationToken,
 ) -> Result<(), ServerError> {
-    let tls = || ServerError::because("TLS cannot be set up");
-    let mutual = |listener| {
-        Acceptor::mutual(listener, authority.credentials(), Limits::default(), connections.clone())
-    };
-    let (acceptor, incoming) = mutual(listeners.peer).map_err(tls())?;
-    tasks.spawn(acceptor.run(stop.clone()));
+    let limits = Limits::default();
+    let acceptor = Acceptor::mutual(listener, authority.credentials(), limits, connections.clone());
+    let (acceptor, incoming) = acceptor.map_err(ServerError::because("TLS cannot be set up"))?;
+    tasks.spawn_on(acceptor.run(stop.clone()), replicating);
     let raft = brain.raft.service(authorize_peer(Arc::clone(brain)));
     let peer = PeerServer::new(PeerApi::new(Arc::clone(brain)))
         .max_decoding_message_size(PEER_MESSAGE_MAX)
         .max_encoding_message_size(PEER_MESSAGE_MAX);
     let router = Server::builder().tcp_nodelay(true).add_service(raft).add_service(peer);
-    tasks.spawn(run_router("peer", router, incoming, stop.clone()));
+    tasks.spawn_on(run_router("peer", router, incoming, stop.clone()), replicating);
+    Ok(())
+}
 
-    let (acceptor, incoming) = mutual(listeners.api).map_err(tls())?;
+/// Starts the listeners for operators and agents, and for who joins.
+fn serve(
+    tasks: &mut JoinSet<()>,
+    brain: &Arc<Brain>,
+    authority: &Arc<Authority>,
+    connections: &Connections,
+    [api, enrol]: [TcpListener; 2],
+    stop: &CancellationToken,
+) -> Result<(), ServerError> {
+    let tls = || ServerError::because("TLS cannot be set up");
+    let limits = Limits::default();
+    let acceptor = Acceptor::mutual(api, authority.credentials(), limits, connections.clone());
+    let (acceptor, incoming) = acceptor.map_err(tls())?;
     tasks.spawn(acceptor.run(stop.clone()));
     let agent = AgentServer::new(AgentApi::new(Arc::clone(brain), Arc::clone(authority)))
         .max_decoding_message_size(AGENT_MESSAGE_MAX);
@@ -301,12 +337,8 @@ fn serve(
     let router = small().add_service(agent).add_service(operator);
     tasks.spawn(run_router("api", router, incoming, stop.clone()));
 
-    let joining = Acceptor::joining(
-        listeners.enrol,
-        authority.credentials(),
-        Limits::default(),
-        connections.clone(),
-    );
+    let joining =
+        Acceptor::joining(enrol, authority.credentials(), Limits::default(), connections.clone());
     let (acceptor, incoming) = joining.map_err(tls())?;
     tasks.spawn(acceptor.run(stop.clone()));
     let enrol = EnrolServer::new(EnrolApi::new(Arc::clone(brain), Arc::clone(authority)))
@@ -361,26 +393,41 @@ struct Published {
 async fn publish(brain: Arc<Brain>, published: Published, stop: CancellationToken) {
     let Published { config, answers, connections } = published;
     let mut applied = brain.raft.watch_applied();
-    let mut denied = 0;
+    let (mut denied, mut steered) = (0, 0);
     loop {
         applied.mark_unchanged();
-        let fleet = brain.fleet();
-        match zone(&fleet, &config.domain, config.name.as_str()) {
-            Ok(zone) => answers.store(Arc::new(zone)),
-            Err(error) => warn!(%error, "the DNS zone stays as it was"),
+        let began = Instant::now();
+        // In place: holding the state while it is applied to would have all of it copied.
+        let (index, answered) = brain.read_steering(|fleet, steering| {
+            let same = std::mem::replace(&mut steered, steering) == steering;
+            let zone = (!same).then(|| zone(fleet, &config.domain, config.name.as_str()));
+            (fleet.index, zone)
+        });
+        let took = began.elapsed();
+        match answered {
+            None => {}
+            Some(Ok(zone)) => answers.store(Arc::new(zone)),
+            Some(Err(error)) => warn!(%error, "the DNS zone stays as it was"),
         }
-        brain.routed(fleet.index);
-        if fleet.denied.len() != denied {
-            denied = fleet.denied.len();
-            let cut = connections.cut(|peer| is_denied(&fleet, &peer.identity).is_some());
-            info!(connections = cut, "denied identities were cut off");
-        }
-        drop(fleet);
-        tokio::time::sleep(ZONE_PAUSE).await;
+        brain.routed(index);
+        denied = cut_denied(&brain, &connections, denied);
+        // A large zone takes a fifth of a core at most.
+        tokio::time::sleep(ZONE_PAUSE.max(4 * took)).await;
         tokio::select! {
             () = stop.cancelled() => return,
             changed = applied.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(EXPIRY_TICK) => { connections.cut_expired(wall()); }
         }
     }
+}
+
+/// Closes connections of those who were denied since there were `known`; returns how many are.
+fn cut_denied(brain: &Brain, connections: &Connections, known: usize) -> usize {
+    let denied = brain.read(|fleet| fleet.denied.len());
+    if denied != known {
+        let fleet = brain.fleet();
+        let cut = connections.cut(|peer| is_denied(&fleet, &peer.identity).is_some());
+        info!(connections = cut, "denied identities were cut off");
+    }
+    denied
 }

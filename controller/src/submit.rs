@@ -64,7 +64,9 @@ impl Submission {
 /// again is safe: commands are recognised by origin or change nothing when repeated.
 pub async fn submit(brain: &Arc<Brain>, submission: Submission) -> Result<Reply, Problem> {
     let deadline = Instant::now() + SUBMIT_TIMEOUT;
+    let mut leadership = brain.raft.watch_leadership();
     loop {
+        leadership.mark_unchanged();
         let problem = match once(brain, &submission).await {
             Ok(reply) => return refusal(reply),
             Err(problem) if !problem.retryable => return Err(problem),
@@ -73,7 +75,8 @@ pub async fn submit(brain: &Arc<Brain>, submission: Submission) -> Result<Reply,
         if Instant::now() + RETRY_PAUSE >= deadline {
             return Err(problem);
         }
-        sleep(RETRY_PAUSE).await;
+        // A new leader is asked at once.
+        let _changed_or_not = timeout(RETRY_PAUSE, leadership.changed()).await;
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod channel;
+pub mod codec;
 pub mod digest;
 pub mod id;
 pub mod identity;

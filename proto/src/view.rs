@@ -276,6 +276,22 @@ pub struct WhyView {
     pub state: String,
     /// What it waits for; empty only when it waits for nothing.
     pub reasons: Vec<Reason>,
+    /// What an operator left on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<NoteView>,
+}
+
+/// What an operator left on an object for others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoteView {
+    /// Object, as `kind/name`.
+    pub object: String,
+    /// What it says; empty once it is removed.
+    pub text: String,
+    /// Who wrote it.
+    pub actor: String,
+    /// When.
+    pub at: WallTime,
 }
 
 /// One grant of the ledger.

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
-use trireme_proto::action::{Action, Assignment, Observed, Report};
-use trireme_proto::id::{NodeId, ServiceId};
+use trireme_proto::action::{Observed, Report};
+use trireme_proto::digest::Digest;
+use trireme_proto::id::{ActionId, NodeId, ServiceId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::wire::agent_message::Is as Said;
@@ -53,6 +55,9 @@ const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
 /// Observed services of one node, and reports of one message: far above what one node does.
 const ITEMS_MAX: usize = 1000;
+
+/// Longest nonce that is echoed; an agent's has half of it.
+const NONCE_MAX: usize = 32;
 
 /// Serves agents.
 #[derive(Debug, Clone)]
@@ -132,6 +137,7 @@ impl Agent for AgentApi {
             incarnation: hello.incarnation,
             nonce: Bytes::new(),
             tell,
+            said: None,
             offered: None,
             assigned: None,
             reporting: None,
@@ -145,7 +151,8 @@ impl Agent for AgentApi {
             brain.sessions.close(&node, &session);
             debug!(%node, reason = %ended, "agent stream ended");
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+        let told = ReceiverStream::new(told).map(|message: Box<ControllerMessage>| Ok(*message));
+        Ok(Response::new(Box::pin(told)))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
@@ -174,9 +181,13 @@ struct Stream {
     agent_version: String,
     incarnation: String,
     nonce: Bytes,
-    tell: mpsc::Sender<Result<ControllerMessage, Status>>,
-    offered: Option<(Action, Instant)>,
-    assigned: Option<Vec<Assignment>>,
+    /// Boxed: the channel makes places for 32 messages at once, and nearly all stay empty.
+    tell: mpsc::Sender<Box<ControllerMessage>>,
+    /// What its last heartbeat said: most say the same again.
+    said: Option<(u64, Box<[u8]>)>,
+    offered: Option<(ActionId, Instant)>,
+    /// Revision of the manifests that was looked at last, and what was told of it.
+    assigned: Option<(u64, Digest)>,
     reporting: Option<Reporting>,
 }
 
@@ -230,7 +241,7 @@ impl Stream {
     }
 
     async fn tell(&mut self, message: Told) -> Result<(), String> {
-        let message = Ok(ControllerMessage { is: Some(message) });
+        let message = Box::new(ControllerMessage { is: Some(message) });
         self.tell.send(message).await.map_err(|_| "closed".to_owned())
     }
 
@@ -251,7 +262,36 @@ impl Stream {
 
     /// Takes in a heartbeat; what differs from the replicated state becomes a command.
     async fn heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<(), String> {
-        self.nonce = heartbeat.nonce.clone();
+        // A copy: a part of the message would keep all of the buffer that it was read into.
+        self.nonce =
+            Bytes::copy_from_slice(&heartbeat.nonce[..heartbeat.nonce.len().min(NONCE_MAX)]);
+        let said = (heartbeat.generation, heartbeat.observed.as_ref());
+        let again = self.said.as_ref().is_some_and(|(at, text)| (*at, &**text) == said);
+        if !(again && self.session.heard_again()) {
+            self.said = Some((heartbeat.generation, heartbeat.observed.as_ref().into()));
+            let changed = self.session.heard(self.seen(heartbeat)?);
+            if changed {
+                self.brain.sessions.note_change();
+            }
+        }
+        let differs = |seen: &Seen| {
+            let news = self.brain.read(|fleet| {
+                fleet.nodes.get(&self.node).is_some_and(|record| {
+                    record.observed != seen.observed
+                        || record.acknowledged != seen.generation
+                        || record.agent_version != seen.agent_version
+                })
+            });
+            news.then(|| seen.clone())
+        };
+        if let Some(seen) = self.session.last(differs).flatten() {
+            self.observe(seen).await;
+        }
+        Ok(())
+    }
+
+    /// Reads what a heartbeat says.
+    fn seen(&self, heartbeat: &Heartbeat) -> Result<Seen, String> {
         let observed: BTreeMap<ServiceId, Observed> = if heartbeat.observed.is_empty() {
             BTreeMap::new()
         } else {
@@ -261,26 +301,8 @@ impl Stream {
         if observed.len() > ITEMS_MAX {
             return Err("a heartbeat with too many services".to_owned());
         }
-        let generation = heartbeat.generation;
         let agent_version: String = self.agent_version.chars().take(64).collect();
-        let seen = Seen { age: Span(0), generation, agent_version, observed };
-        let before = self.session.seen().map(|before| Seen { age: Span(0), ..before });
-        let changed = before.as_ref() != Some(&seen);
-        self.session.heard(seen.clone());
-        if changed {
-            self.brain.sessions.note_change();
-        }
-        let news = self.brain.read(|fleet| {
-            fleet.nodes.get(&self.node).is_some_and(|record| {
-                record.observed != seen.observed
-                    || record.acknowledged != generation
-                    || record.agent_version != seen.agent_version
-            })
-        });
-        if news {
-            self.observe(seen).await;
-        }
-        Ok(())
+        Ok(Seen { age: Span(0), generation: heartbeat.generation, agent_version, observed })
     }
 
     async fn observe(&mut self, seen: Seen) {
@@ -334,26 +356,35 @@ impl Stream {
 
     /// Offers what is committed for the node, and tells what it should check.
     async fn look(&mut self) -> Result<(), String> {
-        let (offer, assignments) = self.brain.read(|fleet| {
-            let offer = deliver::offer(fleet, &self.node, self.brain.contact());
-            (offer.cloned(), deliver::assignments(fleet, &self.node))
+        let known = self.assigned.as_ref().map(|(revision, _)| *revision);
+        let contact = self.brain.contact();
+        let (offer, assigned) = self.brain.read(|fleet| {
+            let offer = deliver::offer(fleet, &self.node, contact).cloned();
+            // What a node should check follows from the manifests, and from its labels, which
+            // are as they were when it joined.
+            let changed = known != Some(fleet.revision);
+            let assigned = changed.then(|| deliver::assignments(fleet, &self.node));
+            (offer, assigned.map(|assignments| (fleet.revision, assignments)))
         });
-        if self.assigned.as_ref() != Some(&assignments) {
+        if let Some((revision, assignments)) = assigned {
             let bytes = serde_json::to_vec(&assignments).map_err(|error| error.to_string())?;
-            self.tell(Told::Assignments(Assignments { assignments: bytes.into() })).await?;
-            self.assigned = Some(assignments);
+            let digest = Digest::of(&bytes);
+            if self.assigned.is_none_or(|(_, told)| told != digest) {
+                self.tell(Told::Assignments(Assignments { assignments: bytes.into() })).await?;
+            }
+            self.assigned = Some((revision, digest));
         }
         let Some(action) = offer else { return Ok(()) };
         let repeated = self
             .offered
-            .as_ref()
-            .is_some_and(|(offered, at)| *offered == action && at.elapsed() < OFFER_AGAIN);
+            .is_some_and(|(offered, at)| offered == action.id && at.elapsed() < OFFER_AGAIN);
         if repeated || self.nonce.is_empty() {
             return Ok(());
         }
+        let id = action.id;
         let bytes = serde_json::to_vec(&action).map_err(|error| error.to_string())?;
         self.tell(Told::Offer(Offer { action: bytes.into(), nonce: self.nonce.clone() })).await?;
-        self.offered = Some((action, Instant::now()));
+        self.offered = Some((id, Instant::now()));
         Ok(())
     }
 }

@@ -19,8 +19,9 @@ use trireme_proto::view::{List, TokenView};
 use trireme_proto::wire::operator_server::Operator;
 use trireme_proto::wire::{
     ApplyRequest, Consistency, ControllersRequest, CreateTokenRequest, Document, GetRequest,
-    ListAuditRequest, Origin, PlanUpgradeRequest, ReleaseGrantRequest, RemoveNodeRequest,
-    StartUpgradeRequest, TransferLeaderRequest, UpgradeRequest, WatchUpgradeRequest, WhyRequest,
+    ListAuditRequest, NoteRequest, Origin, PlanUpgradeRequest, ReleaseGrantRequest,
+    RemoveNodeRequest, StartUpgradeRequest, TransferLeaderRequest, UpgradeRequest,
+    WatchUpgradeRequest, WhyRequest,
 };
 
 use super::authorize::{Access, actor, operator};
@@ -315,6 +316,16 @@ impl Operator for OperatorApi {
         self.caught_up(reply.index).await;
         let document = self.documents.one("node", &asked.node);
         document.map(Response::new).map_err(|problem| status(&problem))
+    }
+
+    async fn note(&self, request: Request<NoteRequest>) -> Answer {
+        let (_, extensions, asked) = request.into_parts();
+        self.changer(&extensions, "note.set", &asked.object).await?;
+        let text = asked.text.chars().filter(|c| !c.is_control() || *c == '\n').collect();
+        let body = Body::Note { object: asked.object.clone(), text };
+        let reply = self.change(&extensions, asked.origin, asked.dry_run, body).await?;
+        self.caught_up(reply.index).await;
+        Ok(Response::new(self.documents.note(&asked.object)))
     }
 
     async fn create_token(&self, request: Request<CreateTokenRequest>) -> Answer {

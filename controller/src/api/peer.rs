@@ -1,23 +1,22 @@
 //! What other controllers ask: forwarding, read indexes, digests.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::FleetTime;
 use trireme_proto::wire::peer_server::Peer;
 use trireme_proto::wire::{
-    DigestReply, DigestRequest, ForwardReply, ForwardRequest, ReadIndexReply, ReadIndexRequest,
+    DigestReply, DigestRequest, ForwardRequests, ReadIndexReply, ReadIndexRequest,
 };
 
 use super::authorize::caller;
 use super::status::{status, usage};
 use crate::brain::{Brain, Contact, no_leader};
-use crate::clock::wall;
+use crate::clock::{Instant, wall};
+use crate::forward::{Answers, decide};
 use crate::plan::deliver;
-use crate::raft::ReadKind;
-use crate::submit::{Submission, lead};
+use crate::sessions::Point;
 
 /// Serves the other controllers.
 #[derive(Debug, Clone)]
@@ -39,17 +38,14 @@ impl PeerApi {
 
 #[tonic::async_trait]
 impl Peer for PeerApi {
-    async fn forward(
+    type ForwardAllStream = Answers;
+
+    async fn forward_all(
         &self,
-        request: Request<ForwardRequest>,
-    ) -> Result<Response<ForwardReply>, Status> {
+        request: Request<Streaming<ForwardRequests>>,
+    ) -> Result<Response<Answers>, Status> {
         self.admit(&request)?;
-        let submission: Submission = serde_json::from_slice(&request.get_ref().submission)
-            .map_err(|error| usage("the submission cannot be read", &error))?;
-        let reply = lead(&self.brain, submission).await.map_err(|problem| status(&problem))?;
-        let index = reply.index;
-        let reply = serde_json::to_vec(&reply).map_err(|error| usage("reply", &error))?;
-        Ok(Response::new(ForwardReply { reply: reply.into(), index }))
+        Ok(Response::new(decide(Arc::clone(&self.brain), request.into_inner())))
     }
 
     async fn read_index(
@@ -60,12 +56,7 @@ impl Peer for PeerApi {
         if self.brain.leads().is_none() {
             return Err(status(&no_leader(&"this controller does not lead")));
         }
-        let index = self
-            .brain
-            .raft
-            .read_index(ReadKind::Linearizable)
-            .await
-            .map_err(|error| status(&no_leader(&error)))?;
+        let index = self.brain.leading.ask().await.map_err(|problem| status(&problem))?;
         Ok(Response::new(ReadIndexReply { index }))
     }
 
@@ -78,9 +69,9 @@ impl Peer for PeerApi {
         if !asked.leader.is_empty() {
             self.follow(&asked)?;
         }
-        let nodes = self.brain.sessions.digest();
-        let agents = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-        let nodes = serde_json::to_vec(&nodes).map_err(|error| usage("digest", &error))?;
+        let digest = self.brain.sessions.digest(Point { run: asked.run, count: asked.since });
+        let agents = u32::try_from(self.brain.sessions.len()).unwrap_or(u32::MAX);
+        let nodes = serde_json::to_vec(&digest.nodes).map_err(|error| usage("digest", &error))?;
         Ok(Response::new(DigestReply {
             nonce: asked.nonce,
             controller: self.brain.name.to_string(),
@@ -88,6 +79,8 @@ impl Peer for PeerApi {
             wall_ms: wall().0,
             nodes: nodes.into(),
             agents,
+            until: digest.until.count,
+            run: digest.until.run,
         }))
     }
 }

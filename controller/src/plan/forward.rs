@@ -6,8 +6,8 @@ use trireme_proto::id::{ControllerId, NodeId, ServiceId, UpgradeId};
 use trireme_proto::time::{FleetTime, Span};
 use trireme_proto::view::UpgradePhase;
 
-use super::wait::{self, is_stuck, reason, stuck_after};
-use super::{Decision, World};
+use super::wait::{self, reason, still_since, stuck_after};
+use super::{Decision, NODES_NAMED_MAX, World};
 use crate::presence::Health;
 use crate::state::Body;
 use crate::state::fleet::{ActionRecord, Class, Stage, Upgrade, WaveRecord};
@@ -32,16 +32,18 @@ pub(super) fn plan(world: &World<'_>, id: UpgradeId, upgrade: &Upgrade, decision
         decision.wake(FleetTime(upgrade.due.0 + 1));
     }
     let first = upgrade.current_wave().unwrap_or(upgrade.waves.len());
-    if running && upgrade.paused.is_none() {
-        for index in first..(first + STAGE_AHEAD).min(upgrade.waves.len()) {
-            stage(world, id, upgrade, index, decision);
-        }
-    }
     let waves = upgrade.waves.iter().enumerate().skip(first);
     // Aborting looks at every wave that holds a grant; running at the current one alone.
     for (index, wave) in waves {
         if index == first || wave.grant.is_some() {
             one_wave(world, &Wave { id, upgrade, index, record: wave }, decision);
+        }
+    }
+    // Last: a node that is asked for something counts as down until it has answered, and what is
+    // fetched ahead must not be what a grant is refused for.
+    if running && upgrade.paused.is_none() {
+        for index in first..(first + STAGE_AHEAD).min(upgrade.waves.len()) {
+            stage(world, id, upgrade, index, decision);
         }
     }
 }
@@ -86,19 +88,34 @@ fn stage(
     if !nodes.is_empty() {
         decision.proposals.push(Body::Stage { upgrade: id, wave: index, nodes });
     }
-    // A lost node does not block the others of its wave; a wave of lost nodes alone waits.
-    let some_go_on = wave
-        .nodes
-        .iter()
-        .any(|(node, stage)| !lost.contains_key(node) && !matches!(stage, Stage::Skipped { .. }));
+    // A lost node does not block the others of its region; a region of lost nodes alone waits.
     let is_current = upgrade.current_wave() == Some(index);
-    if !lost.is_empty() && some_go_on && is_current {
+    if !lost.is_empty() && is_current && region_goes_on(world, upgrade, index) {
         decision.proposals.push(Body::Skip { upgrade: id, wave: index, nodes: lost });
     } else if is_current {
-        for node in lost.keys() {
-            decision.wait(id, wait::action(world, node));
-        }
+        decision.wait_for(world, id, lost.keys());
     }
+}
+
+/// Returns whether some node in the region of a wave is at the target already, or on its way.
+fn region_goes_on(world: &World<'_>, upgrade: &Upgrade, index: usize) -> bool {
+    let plan = &upgrade.plan;
+    let region = plan.waves.get(index).map(|wave| &wave.region);
+    let waves = plan.waves.iter().zip(&upgrade.waves);
+    let mut nodes = waves
+        .filter(|(wave, _)| Some(&wave.region) == region)
+        .flat_map(|(_, record)| &record.nodes);
+    nodes.any(|(node, stage)| {
+        let in_sight = world.fleet.nodes.get(node).is_some_and(|n| !n.lost && !n.removed);
+        match stage {
+            Stage::Confirmed { .. } => true,
+            // One that was left out has nothing to do because it runs the target, or is no help.
+            Stage::Skipped { .. } => {
+                in_sight && plan.previous.get(node) == Some(&Some(plan.target))
+            }
+            _ => in_sight,
+        }
+    })
 }
 
 fn one_wave(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decision) {
@@ -122,9 +139,7 @@ fn one_wave(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decision) {
     } else if wave.record.baking.is_some() && switching.is_empty() {
         bake(world, wave, decision);
     }
-    for node in switching.iter().chain(&moving) {
-        decision.wait(wave.id, wait::action(world, node));
-    }
+    decision.wait_for(world, wave.id, switching.iter().chain(&moving));
     let in_flight = !switching.is_empty() || !moving.is_empty() || !staging.is_empty();
     if in_flight && decision.proposals.len() == before && wave.upgrade.paused.is_none() {
         give_up_when_stuck(world, wave, decision);
@@ -136,22 +151,24 @@ fn give_up_when_stuck(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decisio
     if wave.upgrade.phase != UpgradePhase::Running {
         return;
     }
-    if is_stuck(world, wave.upgrade, wave.record) {
-        let late = wave.nodes(|stage| {
-            matches!(
-                stage,
-                Stage::Waiting
-                    | Stage::Staging { .. }
-                    | Stage::Switching { .. }
-                    | Stage::Confirming { .. }
-            )
-        });
-        let late: Vec<String> = late.iter().map(ToString::to_string).collect();
-        let limit = stuck_after(wave.upgrade);
+    let still = still_since(wave.upgrade, wave.index);
+    let limit = stuck_after(wave.upgrade);
+    if world.now.since(still) > limit {
+        let service = &wave.upgrade.plan.service;
+        let is_late = |(node, stage): &(&NodeId, &Stage)| match stage {
+            Stage::Staged => is_drained(world, service, node),
+            Stage::Waiting
+            | Stage::Staging { .. }
+            | Stage::Switching { .. }
+            | Stage::Confirming { .. } => true,
+            _ => false,
+        };
+        let late = wave.record.nodes.iter().filter(is_late);
+        let late: Vec<String> = late.map(|(node, _)| node.to_string()).collect();
         let reason = format!("nothing was heard of {} for {limit}", late.join(", "));
         decision.proposals.push(Body::Fail { upgrade: wave.id, reason });
     } else {
-        decision.wake(FleetTime(wave.record.moved.after(stuck_after(wave.upgrade)).0 + 1));
+        decision.wake(FleetTime(still.after(limit).0 + 1));
     }
 }
 
@@ -172,20 +189,13 @@ fn ask_for_grant(
         return;
     }
     if !staging.is_empty() {
-        for node in staging {
-            decision.wait(wave.id, wait::action(world, node));
-        }
+        decision.wait_for(world, wave.id, staging);
         return;
     }
     if staged.is_empty() {
         return;
     }
-    // A new leader takes nothing in a region whose agents it has not seen (DESIGN rule 14).
-    let unseen: Vec<&NodeId> =
-        staged.iter().filter(|node| !world.presence.in_sight(node, world.now)).collect();
-    if let Some(node) = unseen.first() {
-        let evidence = format!("node {node} has not been seen by this leader yet");
-        decision.wait(wave.id, reason("node.in_sight", evidence, format!("the agent of {node}")));
+    if !all_in_sight(world, wave.id, staged, decision) {
         return;
     }
     let service = &wave.upgrade.plan.service;
@@ -201,6 +211,22 @@ fn ask_for_grant(
     }
 }
 
+/// Returns whether every one of `nodes` was seen by this leader; the first that was not is waited
+/// for. A new leader takes nothing in a region whose agents it has not seen (DESIGN rule 14).
+fn all_in_sight(
+    world: &World<'_>,
+    id: UpgradeId,
+    nodes: &[NodeId],
+    decision: &mut Decision,
+) -> bool {
+    let unseen = nodes.iter().find(|node| !world.presence.in_sight(node, world.now));
+    if let Some(node) = unseen {
+        let evidence = format!("node {node} has not been seen by this leader yet");
+        decision.wait(id, reason("node.in_sight", evidence, format!("the agent of {node}")));
+    }
+    unseen.is_none()
+}
+
 /// Waits until clients stay away from the nodes of a granted wave, then has them switched.
 fn drain(world: &World<'_>, wave: &Wave<'_>, staged: &[NodeId], decision: &mut Decision) {
     let (upgrade, index) = (wave.id, wave.index);
@@ -209,6 +235,10 @@ fn drain(world: &World<'_>, wave: &Wave<'_>, staged: &[NodeId], decision: &mut D
         return;
     }
     match time_left(world, wave.record.settled, wave.upgrade.plan.gates.ttl) {
+        // The grant may be another leader's, and nobody can be given back who is out of sight.
+        None if !all_in_sight(world, upgrade, staged, decision) => {
+            give_up_when_stuck(world, wave, decision);
+        }
         None if some_free(world, upgrade, staged, decision) => {
             decision.proposals.push(Body::Switch { upgrade, wave: index });
         }
@@ -277,7 +307,7 @@ fn bake(world: &World<'_>, wave: &Wave<'_>, decision: &mut Decision) {
             decision.proposals.push(Body::Confirm { upgrade, wave });
         }
     } else {
-        for node in &silent {
+        for node in silent.iter().take(NODES_NAMED_MAX) {
             let evidence = format!("nothing recent is known of node {node}");
             let unblock = format!("the agent of {node}");
             decision.wait(wave.id, reason("node.serving", evidence, unblock));
@@ -296,9 +326,7 @@ pub(super) fn some_free(
     let is_free =
         |node: &&NodeId| world.fleet.nodes.get(*node).is_some_and(|record| record.is_free_for(id));
     let (free, busy): (Vec<_>, Vec<_>) = nodes.iter().partition(is_free);
-    for node in busy {
-        decision.wait(id, wait::action(world, node));
-    }
+    decision.wait_for(world, id, busy);
     !free.is_empty()
 }
 

@@ -18,7 +18,7 @@ pub use wait::refused;
 
 use std::collections::BTreeMap;
 
-use trireme_proto::id::UpgradeId;
+use trireme_proto::id::{NodeId, UpgradeId};
 use trireme_proto::time::FleetTime;
 use trireme_proto::view::{Reason, UpgradePhase};
 
@@ -55,11 +55,33 @@ impl Decision {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 
+    /// Records that an upgrade waits for what nodes were asked to do.
+    fn wait_for<'a>(
+        &mut self,
+        world: &World<'_>,
+        upgrade: UpgradeId,
+        nodes: impl IntoIterator<Item = &'a NodeId>,
+    ) {
+        let known = self.waiting.get(&upgrade).map_or(0, Vec::len);
+        let mut nodes = nodes.into_iter();
+        for node in nodes.by_ref().take(NODES_NAMED_MAX.saturating_sub(known)) {
+            self.wait(upgrade, wait::action(world, node));
+        }
+        let more = nodes.count();
+        if more > 0 {
+            self.wait(upgrade, wait::more(more));
+        }
+    }
+
     /// Records why an upgrade does not go on.
     fn wait(&mut self, upgrade: UpgradeId, reason: Reason) {
         self.waiting.entry(upgrade).or_default().push(reason);
     }
 }
+
+/// Nodes of one upgrade that are named as waited for; the rest is counted. Reasons are made anew
+/// with each decision and told to every controller, and nobody reads thousands.
+const NODES_NAMED_MAX: usize = 32;
 
 /// Decides what the leader proposes next.
 pub fn plan(world: &World<'_>) -> Decision {

@@ -24,9 +24,8 @@ pub(super) fn plan(world: &World<'_>, id: UpgradeId, upgrade: &Upgrade, decision
     }
     let Some(index) = upgrade.waves.iter().rposition(open) else { return };
     let wave = &upgrade.waves[index];
-    for (node, _) in wave.nodes.iter().filter(|(_, s)| matches!(s, Stage::Reverting { .. })) {
-        decision.wait(id, wait::action(world, node));
-    }
+    let reverting = wave.nodes.iter().filter(|(_, s)| matches!(s, Stage::Reverting { .. }));
+    decision.wait_for(world, id, reverting.map(|(node, _)| node));
     let touched: Vec<(&NodeId, &Stage)> =
         wave.nodes.iter().filter(|(_, stage)| stage.touched_by().is_some()).collect();
     if touched.is_empty() {

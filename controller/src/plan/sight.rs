@@ -9,22 +9,35 @@ use crate::state::Body;
 pub(super) fn plan(world: &World<'_>, decision: &mut Decision) {
     let mut lost = Vec::new();
     let mut seen = Vec::new();
-    for (id, node) in world.fleet.nodes.iter().filter(|(_, node)| !node.removed) {
-        let in_sight = world.presence.in_sight(id, world.now);
-        if node.lost && in_sight {
-            seen.push(id.clone());
-        } else if !node.lost && !in_sight {
-            // A new leader has seen nobody yet: silence counts only after it has looked.
-            let looked_at = world.presence.since.after(WINDOW);
-            if world.now > looked_at {
-                lost.push(id.clone());
-            } else {
-                decision.wake(FleetTime(looked_at.0 + 1));
-            }
+    let mut unlooked = false;
+    let mut oldest: Option<FleetTime> = None;
+    // A new leader has seen nobody yet: silence counts only after it has looked.
+    let looked_at = world.presence.since.after(WINDOW);
+    // Both are in the order of names: one walk, where a search for each node would cost most of
+    // a decision over ten thousand.
+    let mut sightings = world.presence.nodes.iter().peekable();
+    for (id, node) in &world.fleet.nodes {
+        while sightings.next_if(|(name, _)| *name < id).is_some() {}
+        let sighting = sightings.next_if(|(name, _)| *name == id).map(|(_, sighting)| sighting);
+        if node.removed {
+            continue;
         }
-        if let Some(sighting) = world.presence.nodes.get(id).filter(|_| in_sight) {
-            decision.wake(FleetTime(sighting.at.after(WINDOW).0 + 1));
+        let sighting = sighting.filter(|sighting| world.now.since(sighting.at) <= WINDOW);
+        if let Some(sighting) = sighting {
+            oldest = Some(oldest.map_or(sighting.at, |at| at.min(sighting.at)));
         }
+        match sighting {
+            Some(_) if node.lost => seen.push(id.clone()),
+            None if !node.lost && world.now > looked_at => lost.push(id.clone()),
+            None if !node.lost => unlooked = true,
+            _ => {}
+        }
+    }
+    if unlooked {
+        decision.wake(FleetTime(looked_at.0 + 1));
+    }
+    if let Some(at) = oldest {
+        decision.wake(FleetTime(at.after(WINDOW).0 + 1));
     }
     if !lost.is_empty() || !seen.is_empty() {
         decision.proposals.push(Body::Presence { lost, seen });

@@ -10,6 +10,7 @@ use trireme_proto::view::UpgradePhase;
 use super::{Decision, World, plan};
 use crate::presence::{Presence, Seen};
 use crate::state::fleet::{Fleet, Stage, Upgrade, WaveRecord};
+use crate::state::hints::Hints;
 use crate::state::{Body, testing, waves};
 
 const ID: UpgradeId = UpgradeId(7);
@@ -31,6 +32,7 @@ fn fleet(stages: [Stage; 2], held: bool) -> Fleet {
             baking: None,
             moved: NOW,
             nodes: wave.nodes.iter().map(|node| (node.clone(), Stage::Staged)).collect(),
+            hints: Hints::default(),
         })
         .collect();
     for (stage, place) in stages.into_iter().zip(waves[0].nodes.values_mut()) {
@@ -147,4 +149,61 @@ fn a_busy_node_is_waited_for() {
     let decision = decide(&fleet, &presence(&fleet, Span(0)));
     assert!(!decision.proposals.iter().any(|body| matches!(body, Body::Switch { .. })));
     assert_eq!(decision.waiting[&ID][0].predicate, "action.done");
+}
+
+/// An upgrade started again, with the rest of a region done, waited for its one dead node until the
+/// deadline and then turned back for it (I19).
+#[test]
+fn a_lost_node_is_left_out_where_its_region_has_nothing_left_to_do() {
+    let done = Stage::Skipped { reason: "runs 1.1.0 already".to_owned() };
+    let mut fleet = fleet([done, Stage::Waiting], false);
+    let (done, gone) = ("aws-1".parse::<NodeId>().unwrap(), "aws-2".parse::<NodeId>().unwrap());
+    fleet.nodes.get_mut(&gone).unwrap().lost = true;
+    let mut heard = presence(&fleet, Span(0));
+    heard.nodes.remove(&gone);
+    // Left out for another reason, the neighbour is no sign that the region goes on.
+    assert!(!verbs(&decide(&fleet, &heard)).contains(&"upgrade.skip"));
+    let upgrade = fleet.upgrades.get_mut(&ID).unwrap();
+    upgrade.plan.previous.insert(done, Some(upgrade.plan.target));
+    assert!(verbs(&decide(&fleet, &heard)).contains(&"upgrade.skip"));
+}
+
+/// The limit of a wave was counted from the start of the upgrade: where the first region took longer
+/// than that, the second turned back for a dead node in the very moment that it was left out (I19).
+#[test]
+fn a_wave_stands_still_only_once_it_is_its_turn() {
+    let mut fleet = fleet([Stage::Waiting, Stage::Waiting], false);
+    let later = FleetTime(NOW.0 + 1_000_000);
+    let upgrade = fleet.upgrades.get_mut(&ID).unwrap();
+    upgrade.due = FleetTime(u64::MAX - 1);
+    for stage in upgrade.waves[0].nodes.values_mut() {
+        *stage = Stage::Confirmed { switch: ActionId(1) };
+    }
+    upgrade.waves[0].moved = later;
+    let gone = upgrade.waves[1].nodes.keys().next().unwrap().clone();
+    upgrade.waves[1].nodes.insert(gone.clone(), Stage::Waiting);
+    fleet.nodes.get_mut(&gone).unwrap().lost = true;
+    let heard = presence(&fleet, Span(0));
+    let decision = plan(&World { fleet: &fleet, presence: &heard, now: later, term: 1 });
+    let verbs = verbs(&decision);
+    assert!(verbs.contains(&"upgrade.skip"), "{verbs:?}");
+    assert!(!verbs.contains(&"upgrade.fail"), "{verbs:?}");
+}
+
+/// A wave that another leader was given was switched by one that had not seen its nodes, nor that
+/// the service had fallen short of regions since (I1).
+#[test]
+fn a_new_leader_switches_nobody_whom_it_has_not_seen() {
+    let mut fleet = fleet([Stage::Staged, Stage::Staged], true);
+    for node in ["aws-1", "aws-2"] {
+        let node = fleet.nodes.get_mut(&node.parse::<NodeId>().unwrap()).unwrap();
+        node.drained.insert("web".parse().unwrap());
+    }
+    let seen = presence(&fleet, Span(0));
+    assert_eq!(verbs(&decide(&fleet, &seen)), ["upgrade.switch"]);
+    let mut unseen = seen.clone();
+    unseen.nodes.remove(&"aws-2".parse().unwrap());
+    let decision = decide(&fleet, &unseen);
+    assert!(!verbs(&decision).contains(&"upgrade.switch"), "{:?}", verbs(&decision));
+    assert_eq!(decision.waiting[&ID][0].predicate, "node.in_sight");
 }

@@ -2,11 +2,11 @@
 
 use trireme_proto::id::NodeId;
 use trireme_proto::problem::Problem;
-use trireme_proto::time::Span;
+use trireme_proto::time::{FleetTime, Span};
 use trireme_proto::view::Reason;
 
 use super::World;
-use crate::state::fleet::{Upgrade, WaveRecord};
+use crate::state::fleet::Upgrade;
 
 pub(super) fn reason(
     predicate: &str,
@@ -66,12 +66,18 @@ pub(super) fn action(world: &World<'_>, node: &NodeId) -> Reason {
     }
 }
 
-/// Returns whether nothing has moved in a wave for longer than a node may take, undoing included.
-pub(super) fn is_stuck(world: &World<'_>, upgrade: &Upgrade, wave: &WaveRecord) -> bool {
-    world.now.since(wave.moved) > stuck_after(upgrade)
+/// Returns the reason that stands for nodes that are not named.
+pub(super) fn more(nodes: usize) -> Reason {
+    reason("action.done", format!("and {nodes} more nodes"), "those nodes")
 }
 
-/// Returns how long a wave may stand still: the agent has a step's deadline to do and the same
+/// Returns since when nothing has moved in a wave; before the waves ahead of it are done nothing can.
+pub(super) fn still_since(upgrade: &Upgrade, wave: usize) -> FleetTime {
+    let ahead = upgrade.waves.iter().take(wave + 1);
+    ahead.map(|wave| wave.moved).max().unwrap_or(upgrade.started)
+}
+
+/// Returns how long a wave may stand still, undoing included: the agent has a step's deadline to do and the same
 /// again to undo, and one drain before.
 pub(super) fn stuck_after(upgrade: &Upgrade) -> Span {
     let gates = &upgrade.plan.gates;

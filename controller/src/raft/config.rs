@@ -2,7 +2,7 @@
 //!
 //! | profile | heartbeat | election | probe | leader lost to next leader |
 //! |---|---|---|---|---|
-//! | lan: one region, RTT under 5 ms | 100 ms | 300..500 ms | 1 s | about 1 s |
+//! | lan: one region, RTT under 5 ms | 60 ms | 150..250 ms | 600 ms | about 0.5 s |
 //! | wan: RTT up to 150 ms | 400 ms | 1.2..1.6 s | 3.3 s | about 3.5 s |
 //! | wan-slow: RTT up to 300 ms | 750 ms | 2.25..3 s | 6.5 s | about 6 s |
 //!
@@ -110,7 +110,7 @@ impl Profile {
     /// Returns the waits.
     pub const fn timing(self) -> Timing {
         let (heartbeat, min, max, probe) = match self {
-            Self::Lan => (100, 300, 500, 1000),
+            Self::Lan => (60, 150, 250, 600),
             Self::Wan => (400, 1200, 1600, 3300),
             Self::WanSlow => (750, 2250, 3000, 6500),
         };

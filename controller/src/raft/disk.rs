@@ -19,6 +19,7 @@ use trireme_proto::wire;
 use super::config::Config;
 use super::failure::io_error;
 use super::log_writer::{LOG, META};
+use super::place;
 
 /// File of the log, in the data directory.
 const LOG_FILE: &str = "raft.redb";
@@ -98,7 +99,7 @@ pub enum DiskError {
 }
 
 /// How the log's file is opened; tests put a faulty disk here.
-pub(super) type Opener = dyn Fn(&Path) -> Result<Database, redb::DatabaseError> + Send + Sync;
+pub type Opener = dyn Fn(&Path) -> Result<Database, redb::DatabaseError> + Send + Sync;
 
 /// Opens the file as a controller does.
 pub(super) fn open_file(path: &Path) -> Result<Database, redb::DatabaseError> {
@@ -167,13 +168,11 @@ fn make(config: &Config, log: &Path, opener: &Opener) -> Result<(), DiskError> {
 }
 
 fn write_identity(database: &Database, config: &Config) -> io::Result<()> {
-    let mut mark = [0_u8; 16];
-    getrandom::fill(&mut mark).map_err(io::Error::other)?;
     let row = wire::RaftIdentity {
         fleet: config.fleet.clone(),
         raft_id: config.id,
         name: config.name.clone(),
-        disk: format!("{:032x}", u128::from_be_bytes(mark)),
+        disk: format!("{:016x}{:016x}", place::random(), place::random()),
     };
     let transaction = database.begin_write().map_err(io_error)?;
     {

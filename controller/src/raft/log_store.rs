@@ -10,7 +10,6 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -22,7 +21,8 @@ use tokio::sync::{RwLock, oneshot};
 use trireme_proto::wire;
 
 use super::failure::{Failure, Fatal, io_error};
-use super::log_writer::{COMMITTED, LOG, META, Op, PURGED, Queue, VOTE, Writer};
+use super::log_writer::{COMMITTED, Ending, LOG, META, Op, PURGED, Queue, VOTE, Writer};
+use super::place::blocking;
 use super::types::{
     Entry, Id, Types, Vote, entry_from_wire, entry_size, id_from_wire, vote_from_wire,
 };
@@ -151,10 +151,8 @@ impl Shared {
         }
         let database = self.database.read().await.clone().ok_or_else(closed)?;
         let until = disk.end;
-        let read = tokio::task::spawn_blocking(move || read_entries(&database, disk, bytes));
-        let (mut entries, room) = read
+        let (mut entries, room) = blocking(move || read_entries(&database, disk, bytes))
             .await
-            .map_err(io::Error::other)?
             .map_err(|error| self.failure.fail(Fatal::read(&self.path, error)))?;
         // What was cached follows only if the disk's part was not cut short.
         if entries.last().is_none_or(|e| e.log_id.index + 1 == until) {
@@ -179,20 +177,24 @@ pub(super) struct LogReader {
     shared: Arc<Shared>,
 }
 
-/// What ends the writer thread and closes the file.
+/// What ends the writer and closes the file.
 pub(super) struct Closer {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Ending>>,
 }
 
 impl Closer {
-    /// Lets everything issued reach the disk, ends the thread, and closes the file.
+    /// Returns a reader of the log, which ends with it.
+    pub(super) fn reader(&self) -> LogReader {
+        LogReader { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Lets everything issued reach the disk, ends the writer, and closes the file.
     pub(super) async fn close(&self) {
         self.shared.queue.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // Its own panics are reported by itself.
-            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            writer.await;
         }
         let Some(mut database) = self.shared.database.write().await.take() else { return };
         // Readers hold it for one read; the file is ours again when the last of them is done.
@@ -232,8 +234,8 @@ pub(super) fn open(
         failure: failure.clone(),
         durable: Box::new(move |sequence| told.memory().written(sequence)),
     };
-    let thread = std::thread::Builder::new().name("raft-log".to_owned()).spawn(|| writer.run())?;
-    let closer = Closer { shared: Arc::clone(&shared), thread: Mutex::new(Some(thread)) };
+    let ending = writer.start()?;
+    let closer = Closer { shared: Arc::clone(&shared), writer: Mutex::new(Some(ending)) };
     Ok((LogStore { shared }, closer))
 }
 
@@ -418,7 +420,12 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<Id>) -> io::Result<()> {
-        self.issue(Op::Truncate(last_log_id), |memory, _| memory.truncate(last_log_id)).await
+        let (reply, written) = oneshot::channel();
+        self.issue(Op::Truncate(last_log_id, reply), |memory, _| memory.truncate(last_log_id))
+            .await?;
+        // Waited for: what comes next may be a snapshot, durable by itself, in place of what goes
+        // here. A crash that left both would leave a member that cannot start.
+        written.await.map_err(|_| closed())?
     }
 
     async fn purge(&mut self, log_id: Id) -> io::Result<()> {

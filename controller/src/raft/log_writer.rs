@@ -12,15 +12,19 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use openraft::storage::IOFlushed;
 use prost::Message;
 use redb::{Database, Durability, TableDefinition, WriteTransaction};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinSet;
 
 use super::failure::{Failure, Fatal, io_error};
+use super::place::{self, Syncing};
 use super::types::{Entry, Id, Types, Vote, entry_size, entry_to_wire, id_to_wire, vote_to_wire};
 
 /// The log: index to encoded entry.
@@ -42,13 +46,17 @@ const OPERATION_SIZE: usize = 512;
 /// a restarted member some entries until a leader tells it the mark again.
 const COMMITTED_DELAY: Duration = Duration::from_millis(50);
 
+/// Transactions from one that carries the mark to the next: it takes pages of its own, which is too
+/// much for every batch of entries.
+const COMMITTED_EVERY: u32 = 16;
+
 /// One thing to make durable.
 pub(super) enum Op {
     Vote(Vote, oneshot::Sender<io::Result<()>>),
     Committed(Id),
     Append(Vec<Entry>, IOFlushed<Types>),
     /// Removes everything after this entry; everything there is, if none.
-    Truncate(Option<Id>),
+    Truncate(Option<Id>, oneshot::Sender<io::Result<()>>),
     /// Removes everything up to and with this entry.
     Purge(Id),
 }
@@ -66,9 +74,9 @@ impl Op {
     fn complete(self, result: io::Result<()>) {
         match self {
             // Nobody waits when the core stopped meanwhile.
-            Self::Vote(_, reply) => drop(reply.send(result)),
+            Self::Vote(_, reply) | Self::Truncate(_, reply) => drop(reply.send(result)),
             Self::Append(_, flushed) => flushed.io_completed(result),
-            Self::Committed(_) | Self::Truncate(_) | Self::Purge(_) => {}
+            Self::Committed(_) | Self::Purge(_) => {}
         }
     }
 }
@@ -89,6 +97,8 @@ struct State {
 pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
+    /// Wakes a writer that is no thread.
+    pushed: Notify,
     room: Arc<Semaphore>,
 }
 
@@ -97,6 +107,7 @@ impl Queue {
         Self {
             state: Mutex::default(),
             wake: Condvar::new(),
+            pushed: Notify::new(),
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
         }
     }
@@ -116,6 +127,7 @@ impl Queue {
         state.waiting.push_back(Queued { sequence, op, _room: room });
         drop(state);
         self.wake.notify_one();
+        self.pushed.notify_one();
         Ok(())
     }
 
@@ -124,6 +136,7 @@ impl Queue {
         self.lock().closed = true;
         self.room.close();
         self.wake.notify_one();
+        self.pushed.notify_one();
     }
 
     /// Waits for work; an empty answer before the end means that `patience` ran out.
@@ -142,6 +155,11 @@ impl Queue {
         (std::mem::take(&mut state.waiting), state.closed)
     }
 
+    fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.waiting.is_empty() && !state.closed
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves the queue itself whole: each change to it is one step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,7 +170,27 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the raft log is closed")
 }
 
-/// The thread's side.
+/// The mark of what is committed, until it is written.
+#[derive(Default)]
+struct Mark {
+    committed: Option<Id>,
+    /// Transactions since the one that carried it last.
+    skipped: u32,
+}
+
+impl Mark {
+    /// Returns it if this transaction shall carry it.
+    fn take(&mut self, overdue: bool) -> Option<Id> {
+        self.skipped += 1;
+        if !overdue && self.skipped < COMMITTED_EVERY {
+            return None;
+        }
+        self.skipped = 0;
+        self.committed.take()
+    }
+}
+
+/// The writing side.
 pub(super) struct Writer {
     pub queue: Arc<Queue>,
     pub database: Arc<Database>,
@@ -162,36 +200,75 @@ pub(super) struct Writer {
     pub durable: Box<dyn Fn(u64) + Send>,
 }
 
+/// Comes about when the writer has ended.
+pub(super) type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Writer {
-    /// Works until the queue is closed and empty, or a write fails.
-    pub(super) fn run(self) {
-        let mut committed = None;
+    /// Begins to work: on a thread of its own or, simulated, in a task.
+    pub(super) fn start(self) -> io::Result<Ending> {
+        if let Some(syncing) = place::simulated() {
+            let mut task = JoinSet::new();
+            task.spawn(self.run_simulated(syncing));
+            return Ok(Box::pin(task.join_all().map(drop)));
+        }
+        let thread = std::thread::Builder::new().name("raft-log".to_owned());
+        let thread = thread.spawn(|| self.run())?;
+        // Its own panics are reported by itself.
+        Ok(Box::pin(place::blocking(move || Ok(thread.join())).map(drop)))
+    }
+
+    fn run(self) {
+        let mut mark = Mark::default();
         loop {
-            let patience = committed.as_ref().map(|_| COMMITTED_DELAY);
+            let patience = mark.committed.map(|_| COMMITTED_DELAY);
             let (batch, ending) = self.queue.take(patience);
-            for queued in &batch {
-                if let Op::Committed(id) = &queued.op {
-                    committed = Some(*id);
-                }
-            }
-            let durable = batch.iter().any(|queued| !matches!(queued.op, Op::Committed(_)));
-            let overdue = batch.is_empty() && committed.is_some();
-            if (durable || overdue)
-                && let Err(error) = self.write(&batch, committed.take())
-            {
-                self.poison(batch, error);
-                return;
-            }
-            let last = batch.back().map(|queued| queued.sequence);
-            last.into_iter().for_each(&self.durable);
-            let done = batch.is_empty() && ending;
-            for queued in batch {
-                queued.op.complete(Ok(()));
-            }
-            if done {
+            if !self.turn(batch, ending, &mut mark) {
                 return;
             }
         }
+    }
+
+    /// The same in simulated time; each turn lasts as long as its fsync is said to take.
+    async fn run_simulated(self, syncing: Arc<Syncing>) {
+        let mut mark = Mark::default();
+        loop {
+            let patience = mark.committed.map(|_| COMMITTED_DELAY);
+            let wait = self.queue.pushed.notified();
+            if self.queue.is_idle() {
+                // Over, or overdue: the turn below sees which.
+                let _ = tokio::time::timeout(patience.unwrap_or(Duration::MAX), wait).await;
+            }
+            tokio::time::sleep(syncing(&self.path)).await;
+            let (batch, ending) = self.queue.take(Some(Duration::ZERO));
+            if !self.turn(batch, ending, &mut mark) {
+                return;
+            }
+        }
+    }
+
+    /// Makes one batch durable and answers it; tells whether there is more to do.
+    fn turn(&self, batch: VecDeque<Queued>, ending: bool, mark: &mut Mark) -> bool {
+        for queued in &batch {
+            if let Op::Committed(id) = &queued.op {
+                mark.committed = Some(*id);
+            }
+        }
+        let durable = batch.iter().any(|queued| !matches!(queued.op, Op::Committed(_)));
+        // Without anything else to write, patience has run out or this is the end.
+        let overdue = batch.is_empty() && mark.committed.is_some();
+        if (durable || overdue)
+            && let Err(error) = self.write(&batch, mark.take(overdue))
+        {
+            self.poison(batch, error);
+            return false;
+        }
+        let last = batch.back().map(|queued| queued.sequence);
+        last.into_iter().for_each(&self.durable);
+        let done = batch.is_empty() && ending;
+        for queued in batch {
+            queued.op.complete(Ok(()));
+        }
+        !done
     }
 
     fn write(&self, batch: &VecDeque<Queued>, committed: Option<Id>) -> io::Result<()> {
@@ -235,7 +312,7 @@ fn fill(
                     value.encode(&mut place.as_mut()).map_err(io::Error::other)?;
                 }
             }
-            Op::Truncate(after) => {
+            Op::Truncate(after, _) => {
                 let from = after.as_ref().map_or(0, |id| id.index.saturating_add(1));
                 log.retain_in(from.., |_, _| false).map_err(io_error)?;
             }

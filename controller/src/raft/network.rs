@@ -21,9 +21,13 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use prost::Message;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::metadata::{Binary, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
 use trireme_proto::wire;
 use trireme_proto::wire::raft_client::RaftClient;
 
@@ -40,13 +44,21 @@ const TIMEOUTS_MAX: u32 = 3;
 /// Tells why no channel to a member can be made.
 pub type DialError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Makes channels to members; TLS and identity are its business.
+/// A way to a member: a channel, or what stands for one.
+pub type Line = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
+
+/// Returns the line that a channel is.
+pub fn line(channel: Channel) -> Line {
+    Line::new(channel.map_err(|error| Status::from_error(Box::new(error))))
+}
+
+/// Makes lines to members; TLS and identity are its business.
 ///
-/// A channel connects when first used, with a connect timeout around a second and HTTP/2 pings on
+/// A line connects when first used, with a connect timeout around a second and HTTP/2 pings on
 /// idle connections, or a silent loss goes unnoticed. It is called several times for each member.
 pub trait Dial: Send + Sync + 'static {
-    /// Returns a new channel to a member.
-    fn channel(&self, member: &Member) -> Result<Channel, DialError>;
+    /// Returns a new line to a member.
+    fn line(&self, member: &Member) -> Result<Line, DialError>;
 }
 
 /// What a channel is for.
@@ -135,7 +147,7 @@ pub(super) struct Link {
     pub(super) member: Member,
     envelope: MetadataValue<Binary>,
     dial: Arc<dyn Dial>,
-    client: Mutex<Option<RaftClient<Channel>>>,
+    client: Mutex<Option<RaftClient<Line>>>,
     timeouts: AtomicU32,
 }
 
@@ -158,21 +170,21 @@ impl Link {
         }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<RaftClient<Channel>>> {
+    fn slot(&self) -> MutexGuard<'_, Option<RaftClient<Line>>> {
         // Replaced whole, so a panic elsewhere leaves nothing half done.
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn client(&self) -> Result<RaftClient<Channel>, Unreachable<Types>> {
+    pub(super) fn client(&self) -> Result<RaftClient<Line>, Unreachable<Types>> {
         let mut slot = self.slot();
         if let Some(client) = &*slot {
             return Ok(client.clone());
         }
-        let channel = self
+        let line = self
             .dial
-            .channel(&self.member)
+            .line(&self.member)
             .map_err(|e| Unreachable::from_string(format!("dialling {}: {e}", self.member.addr)))?;
-        let client = RaftClient::new(channel)
+        let client = RaftClient::new(line)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Ok(slot.insert(client).clone())
@@ -339,9 +351,9 @@ pub struct Identified {
     pub initialized: bool,
 }
 
-/// Asks who answers on a channel, before there is a group.
-pub async fn identify(channel: Channel, timeout: Duration) -> Result<Identified, Status> {
-    let mut client = RaftClient::new(channel);
+/// Asks who answers on a line, before there is a group.
+pub async fn identify(line: Line, timeout: Duration) -> Result<Identified, Status> {
+    let mut client = RaftClient::new(line);
     let reply =
         tokio::time::timeout(timeout, client.identify(wire::IdentifyRequest {})).await.map_err(
             |_| Status::deadline_exceeded("the controller did not say who it is in time"),

@@ -145,7 +145,7 @@ pub enum ReadKind {
 
 /// A handle on a running member; clones are the same member.
 pub struct Raft<M: Machine> {
-    inner: Arc<Inner<M>>,
+    pub(super) inner: Arc<Inner<M>>,
 }
 
 impl<M: Machine> Clone for Raft<M> {
@@ -160,18 +160,18 @@ impl<M: Machine> std::fmt::Debug for Raft<M> {
     }
 }
 
-struct Inner<M: Machine> {
-    library: Library<M>,
-    identity: Arc<Identity>,
+pub(super) struct Inner<M: Machine> {
+    pub(super) library: Library<M>,
+    pub(super) identity: Arc<Identity>,
     config: Config,
     machine: Arc<RwLock<M>>,
     snapshots: Arc<Snapshots>,
-    failure: Failure,
+    pub(super) failure: Failure,
     applied: watch::Receiver<u64>,
     leadership: watch::Receiver<Leadership>,
     proposals: Semaphore,
     tasks: Mutex<JoinSet<()>>,
-    closer: Closer,
+    pub(super) closer: Closer,
 }
 
 impl<M: Machine> Raft<M> {
@@ -388,9 +388,14 @@ impl<M: Machine> Raft<M> {
 
     /// Waits until the machine has applied this index.
     pub async fn wait_applied(&self, index: u64, timeout: Duration) -> Result<(), ReadError> {
+        // Most often it has, and then there is nothing to wait for nor to be woken from.
+        if *self.inner.applied.borrow() >= index {
+            return Ok(());
+        }
         let mut applied = self.inner.applied.clone();
         let reached = applied.wait_for(|applied| *applied >= index);
         tokio::select! {
+            biased;
             reached = tokio::time::timeout(timeout, reached) => match reached {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(_)) => Err(self.stop_reason().into()),
@@ -528,20 +533,20 @@ async fn keep_open<M: Machine>(library: Library<M>, links: Links, own: u64) {
 
 /// Ends the core after the first fatal error, and notices when it ended by itself.
 async fn stop_on_failure<M: Machine>(library: Library<M>, failure: Failure) {
-    let mut metrics = library.metrics();
-    loop {
-        let ended = metrics.borrow_and_update().running_state.clone().err();
-        match ended {
-            None => {}
-            Some(CoreFatal::Stopped) => return,
-            Some(other) => failure.report(Fatal::Core(other.to_string())),
-        }
-        tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { return },
-            _ = failure.reported() => {
-                drop(library.shutdown().await);
-                return;
+    // These change with leadership alone, so that nobody is woken for every entry; and their end is
+    // that of the core.
+    let mut news = library.server_metrics();
+    let ended = async { while news.changed().await.is_ok() {} };
+    tokio::select! {
+        biased;
+        () = ended => {
+            match library.metrics().borrow_watched().running_state.clone() {
+                // Without a last word: whoever asks it to end gets to hear `Stopped`.
+                Ok(()) => failure.report(Fatal::Core("it panicked".to_owned())),
+                Err(CoreFatal::Stopped) => {}
+                Err(other) => failure.report(Fatal::Core(other.to_string())),
             }
         }
+        _ = failure.reported() => drop(library.shutdown().await),
     }
 }

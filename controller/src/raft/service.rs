@@ -25,6 +25,7 @@ use super::ENVELOPE;
 use super::disk::Identity;
 use super::failure::{Failure, Fatal};
 use super::machine::Machine;
+use super::place::blocking;
 use super::snapshot::{Incoming, Snapshots};
 use super::state_machine::StateMachine;
 use super::types::{
@@ -117,14 +118,9 @@ impl<M: Machine> Service<M> {
                 own.name, own.raft_id, envelope.to
             )));
         }
-        let membership = self.membership();
-        check_sender(&membership, &caller, &envelope)?;
-        self.check_disk(&membership, &envelope.to_disk)
-    }
-
-    fn membership(&self) -> Membership<u64, Record> {
         let config = Arc::clone(&self.library.metrics().borrow_watched().membership_config);
-        config.membership().clone()
+        check_sender(config.membership(), &caller, &envelope)?;
+        self.check_disk(config.membership(), &envelope.to_disk)
     }
 
     fn check_disk(&self, membership: &Membership<u64, Record>, known: &str) -> Result<(), Status> {
@@ -159,11 +155,9 @@ impl<M: Machine> Service<M> {
         let mut incoming = self.snapshots.receive(head.size).map_err(|e| self.unwritten(e))?;
         while let Some(part) = next_part(parts).await? {
             let Part::Data(data) = part else { return Err(Malformed("second head").into()) };
-            incoming =
-                tokio::task::spawn_blocking(move || incoming.write(&data).map(|()| incoming))
-                    .await
-                    .map_err(stopped)?
-                    .map_err(|e| self.unwritten(e))?;
+            incoming = blocking(move || incoming.write(&data).map(|()| incoming))
+                .await
+                .map_err(|e| self.unwritten(e))?;
         }
         Ok((vote, meta, incoming))
     }
@@ -296,10 +290,8 @@ impl<M: Machine> raft_server::Raft for Service<M> {
         let mut parts = request.into_inner();
         let (vote, meta, incoming) = self.receive(&mut parts).await?;
         let announced = meta.clone();
-        let snapshot = tokio::task::spawn_blocking(move || incoming.finish(&announced))
-            .await
-            .map_err(stopped)?
-            .map_err(|e| self.unwritten(e))?;
+        let snapshot =
+            blocking(move || incoming.finish(&announced)).await.map_err(|e| self.unwritten(e))?;
         let snapshot = Snapshot { meta, snapshot };
         let reply = self.library.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(Response::new(wire::RaftSnapshotReply { vote: Some(vote_to_wire(&reply.vote)) }))

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::failure::{Failure, Fatal};
 use super::machine::{Machine, Position, View};
+use super::place::blocking;
 use super::snapshot::{SnapshotFile, Snapshots};
 use super::types::{Entry, Id, Meta, Stored, Types};
 
@@ -140,7 +141,7 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
     async fn install_snapshot(&mut self, meta: &Meta, snapshot: SnapshotFile) -> io::Result<()> {
         let (machine, snapshots) = (Arc::clone(&self.machine), Arc::clone(&self.snapshots));
         let kept = meta.clone();
-        let installed = tokio::task::spawn_blocking(move || {
+        let installed = blocking(move || {
             // Durable before it counts: the log that it replaces is purged next.
             let snapshot = snapshots.keep(&kept, snapshot)?;
             let mut machine = machine.write().unwrap_or_else(PoisonError::into_inner);
@@ -150,11 +151,7 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
             }
             Ok(())
         });
-        installed
-            .await
-            .map_err(io::Error::other)
-            .and_then(|result| result)
-            .map_err(|error| self.failed(error))?;
+        installed.await.map_err(|error| self.failed(error))?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.told();
@@ -165,10 +162,8 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
         &mut self,
     ) -> io::Result<Option<SnapshotOf<Types, SnapshotFile>>> {
         let snapshots = Arc::clone(&self.snapshots);
-        let found = tokio::task::spawn_blocking(move || snapshots.latest())
+        let found = blocking(move || snapshots.latest())
             .await
-            .map_err(io::Error::other)
-            .and_then(|result| result)
             .map_err(|error| self.failure.fail(Fatal::read(self.snapshots.dir(), error)))?;
         Ok(found.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }
@@ -190,10 +185,8 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let view = self.view.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let view = view.ok_or_else(|| io::Error::other("a view is written once"))?;
         let (meta, snapshots) = (self.meta.clone(), Arc::clone(&self.snapshots));
-        let snapshot = tokio::task::spawn_blocking(move || snapshots.write(&meta, view))
+        let snapshot = blocking(move || snapshots.write(&meta, view))
             .await
-            .map_err(io::Error::other)
-            .and_then(|result| result)
             .map_err(|error| self.failure.fail(Fatal::write(self.snapshots.dir(), error)))?;
         Ok(Snapshot { meta: self.meta.clone(), snapshot })
     }

@@ -23,6 +23,7 @@ use trireme_proto::wire;
 use trireme_proto::wire::raft_snapshot_part::Part;
 
 use super::network::{Client, Link, Purpose, malformed};
+use super::place::blocking;
 use super::snapshot::SnapshotFile;
 use super::types::{
     AppendRequest, AppendResult, Types, Vote, append_to_wire, appended_from_wire, meta_to_wire,
@@ -141,6 +142,7 @@ impl<S> Session<S> {
                 }
             }
             tokio::select! {
+                biased;
                 reply = self.replies.message() => break reply,
                 () = self.flow.more.notified() => {}
             }
@@ -180,6 +182,7 @@ impl NetSnapshot<Types> for Client {
         loop {
             let sent = flow.sent();
             let answer = tokio::select! {
+                biased;
                 closed = &mut cancel => return Err(closed.into()),
                 answer = tokio::time::timeout(limit, &mut call) => answer,
             };
@@ -207,8 +210,7 @@ fn parts(
         let flow = Arc::clone(&flow);
         async move {
             let source = file.clone();
-            let read = tokio::task::spawn_blocking(move || source.chunk(offset)).await;
-            let chunk = match read.map_err(std::io::Error::other).and_then(|chunk| chunk) {
+            let chunk = match blocking(move || source.chunk(offset)).await {
                 Ok(chunk) if !chunk.is_empty() => chunk,
                 Ok(_) => return None,
                 Err(error) => {

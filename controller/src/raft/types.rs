@@ -12,6 +12,8 @@ use openraft::type_config::alias as of;
 use openraft::{EntryPayload, LogId, Membership, SnapshotMeta, StoredMembership};
 use trireme_proto::wire;
 
+use super::runtime::Runtime;
+
 openraft::declare_raft_types!(
     /// The library, as this crate uses it.
     pub(super) Types:
@@ -19,7 +21,7 @@ openraft::declare_raft_types!(
         R = Bytes,
         NodeId = u64,
         Node = Record,
-        AsyncRuntime = openraft_rt_tokio::TokioRuntime
+        AsyncRuntime = Runtime
 );
 
 pub(super) type Vote = of::VoteOf<Types>;

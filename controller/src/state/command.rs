@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use trireme_proto::action::{Observed, Report, ServiceState};
-use trireme_proto::digest::Digest;
+use trireme_proto::action::{Observed, Report};
 use trireme_proto::id::{ActionId, ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId};
 use trireme_proto::model::Object;
 use trireme_proto::plan::PlanId;
@@ -13,6 +12,7 @@ use trireme_proto::time::{FleetTime, Span, WallTime};
 use trireme_proto::token::SecretHash;
 use trireme_proto::view::Applied;
 
+pub use super::evidence::{Evidence, NodeEvidence};
 use super::fleet::Controller;
 
 /// One entry of the log: who asks, when, and what for.
@@ -79,6 +79,8 @@ pub enum Body {
     RollbackUpgrade { upgrade: UpgradeId, reason: String },
     /// Ends a grant without proof, on an operator's word.
     ReleaseGrant { grant: GrantId, reason: String },
+    /// Leaves a remark on an object, or removes it with an empty one.
+    Note { object: String, text: String },
     /// A request that was refused before it could become a command; recorded for the audit.
     Refuse { action: String, target: String, problem: Problem },
 
@@ -127,24 +129,6 @@ pub struct Sighted {
     pub agent_version: String,
     /// What it says of each service.
     pub observed: BTreeMap<ServiceId, Observed>,
-}
-
-/// What the leader knew when it asked, so that apply judges the same on every controller.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// Nodes that were heard from.
-    pub nodes: BTreeMap<NodeId, NodeEvidence>,
-}
-
-/// What was known of one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeEvidence {
-    /// Time since its heartbeat, counted from when the leader asked.
-    pub age: Span,
-    /// Generation it acknowledges.
-    pub generation: u64,
-    /// State of each service, and the digest of what runs.
-    pub services: BTreeMap<ServiceId, (ServiceState, Option<Digest>)>,
 }
 
 /// What applying a command answers.
@@ -197,6 +181,7 @@ impl Body {
             Self::AbortUpgrade { upgrade, .. } => ("upgrade.abort", upgrade.to_string()),
             Self::RollbackUpgrade { upgrade, .. } => ("upgrade.rollback", upgrade.to_string()),
             Self::ReleaseGrant { grant, .. } => ("grant.release", grant.to_string()),
+            Self::Note { object, .. } => ("note.set", object.clone()),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
             Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),
             Self::Lead { controller } => ("controller.lead", format!("controller/{controller}")),

@@ -15,6 +15,7 @@ use trireme_proto::token::SecretHash;
 use trireme_proto::view::UpgradePhase;
 
 use super::command::Reply;
+use super::hints::Hints;
 
 /// Everything the controllers agree on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ pub struct Fleet {
     pub denied: BTreeMap<String, String>,
     /// Last command of each client, so that a repeated one is answered and not applied.
     pub clients: BTreeMap<String, ClientRecord>,
+    /// What operators left on objects, by `kind/name`.
+    #[serde(default)]
+    pub notes: BTreeMap<String, Note>,
     /// End of the audit chain.
     pub audit: AuditHead,
 }
@@ -194,6 +198,17 @@ impl ActionRecord {
     }
 }
 
+/// What an operator left on an object for others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What it says.
+    pub text: String,
+    /// Who wrote it.
+    pub actor: String,
+    /// When, for people.
+    pub at: WallTime,
+}
+
 /// Capacity that counts as down until proven back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
@@ -307,14 +322,15 @@ pub struct WaveRecord {
     pub moved: FleetTime,
     /// Its nodes.
     pub nodes: BTreeMap<NodeId, Stage>,
+    /// Where to look first.
+    #[serde(skip)]
+    pub hints: Hints,
 }
 
 impl WaveRecord {
     /// Returns whether every node has come through.
     pub fn has_passed(&self) -> bool {
-        self.nodes
-            .values()
-            .all(|stage| matches!(stage, Stage::Confirmed { .. } | Stage::Skipped { .. }))
+        self.nodes.values().all(Stage::has_passed)
     }
 }
 
@@ -384,6 +400,11 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Returns whether the upgrade has nothing more to do there.
+    pub fn has_passed(&self) -> bool {
+        matches!(self, Self::Confirmed { .. } | Self::Skipped { .. })
+    }
+
     /// Returns the stage in a word.
     pub fn word(&self) -> &'static str {
         match self {
@@ -476,18 +497,23 @@ impl Fleet {
     /// Returns the live nodes that `service` is placed on, by region.
     pub fn placement(&self, service: &Service) -> BTreeMap<RegionId, Vec<NodeId>> {
         let mut placed: BTreeMap<RegionId, Vec<NodeId>> = BTreeMap::new();
-        for (id, node) in &self.nodes {
-            if !node.removed && service.nodes.matches(&node.labels) {
-                placed.entry(node.region.clone()).or_default().push(id.clone());
-            }
+        for (id, node) in self.placed(service) {
+            placed.entry(node.region.clone()).or_default().push(id.clone());
         }
         placed
     }
 
+    /// Returns the live nodes that `service` is placed on, in the order of their names.
+    pub fn placed(&self, service: &Service) -> impl Iterator<Item = (&NodeId, &Node)> {
+        self.nodes.iter().filter(|(_, node)| !node.removed && service.nodes.matches(&node.labels))
+    }
+
     /// Returns the regions of `service` that must serve (DESIGN rule 1).
     pub fn at_least(&self, service: &Service) -> u32 {
-        let regions = u32::try_from(self.placement(service).len()).unwrap_or(u32::MAX);
-        service.serving.at_least.unwrap_or_else(|| regions.saturating_sub(1).max(1))
+        service.serving.at_least.unwrap_or_else(|| {
+            let regions: BTreeSet<_> = self.placed(service).map(|(_, node)| &node.region).collect();
+            u32::try_from(regions.len()).unwrap_or(u32::MAX).saturating_sub(1).max(1)
+        })
     }
 
     /// Returns the services placed on `node`.

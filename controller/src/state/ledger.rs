@@ -13,7 +13,7 @@ use trireme_proto::problem::Problem;
 use trireme_proto::time::Span;
 
 use super::command::{Evidence, NodeEvidence};
-use super::fleet::{Class, Fleet};
+use super::fleet::{Class, Fleet, Node};
 
 /// Evidence older than this says nothing: three heartbeats of the slowest profile.
 pub const EVIDENCE_AGE_MAX: Span = Span::secs(3);
@@ -57,39 +57,50 @@ pub fn count(
     service: &Service,
     taken: &BTreeSet<Pair>,
 ) -> BTreeMap<RegionId, RegionCount> {
-    let mut regions = BTreeMap::new();
-    for (region, nodes) in fleet.placement(service) {
-        let mut count = RegionCount::default();
-        for node in nodes {
-            match down_because(fleet, evidence, service, taken, &node) {
-                None => count.ready.push(node),
-                Some(reason) => {
-                    count.down.insert(node, reason);
-                }
+    let of_service = |(node, name): &'_ Pair| (*name == service.name).then(|| node.clone());
+    let held = fleet.grants.values().filter(|grant| grant.is_held());
+    let away = Away {
+        taken: taken.iter().filter_map(of_service).collect(),
+        held: held.flat_map(|grant| &grant.takes).filter_map(of_service).collect(),
+    };
+    let mut regions: BTreeMap<RegionId, RegionCount> = BTreeMap::new();
+    for (node, record) in fleet.placed(service) {
+        if !regions.contains_key(&record.region) {
+            regions.insert(record.region.clone(), RegionCount::default());
+        }
+        let Some(count) = regions.get_mut(&record.region) else { continue };
+        match down_because(evidence, service, &away, (node, record)) {
+            None => count.ready.push(node.clone()),
+            Some(reason) => {
+                count.down.insert(node.clone(), reason);
             }
         }
+    }
+    for count in regions.values_mut() {
         count.serving = count.ready.len() >= service.serving.nodes as usize;
-        regions.insert(region, count);
     }
     regions
 }
 
+/// Nodes of one service that count as down whatever they say.
+struct Away {
+    taken: BTreeSet<NodeId>,
+    held: BTreeSet<NodeId>,
+}
+
 /// Returns why a node does not count as serving, or `None` if it does.
 fn down_because(
-    fleet: &Fleet,
     evidence: &Evidence,
     service: &Service,
-    taken: &BTreeSet<Pair>,
-    node: &NodeId,
+    away: &Away,
+    (node, record): (&NodeId, &Node),
 ) -> Option<&'static str> {
-    let pair = (node.clone(), service.name.clone());
-    if taken.contains(&pair) {
+    if away.taken.contains(node) {
         return Some("would be taken");
     }
-    if fleet.grants.values().any(|grant| grant.is_held() && grant.takes.contains(&pair)) {
+    if away.held.contains(node) {
         return Some("is held by a grant");
     }
-    let record = fleet.nodes.get(node)?;
     if record.drained.contains(&service.name) {
         return Some("is out of traffic");
     }
@@ -113,9 +124,8 @@ fn fresh<'a>(evidence: &'a Evidence, node: &NodeId) -> Option<&'a NodeEvidence> 
 ///
 /// Until then the evidence is a moment behind: worth waiting for rather than refusing on.
 pub fn is_settled(fleet: &Fleet, evidence: &Evidence, service: &Service) -> bool {
-    fleet.placement(service).into_values().flatten().all(|node| {
-        let (record, seen) = (fleet.nodes.get(&node), fresh(evidence, &node));
-        let (Some(record), Some(seen)) = (record, seen) else { return true };
+    fleet.placed(service).all(|(node, record)| {
+        let Some(seen) = fresh(evidence, node) else { return true };
         record.acknowledges(seen.generation) && seen.services.contains_key(&service.name)
     })
 }

@@ -12,7 +12,9 @@
 
 pub mod apply;
 pub mod command;
+mod evidence;
 pub mod fleet;
+pub mod hints;
 pub mod ledger;
 #[cfg(test)]
 pub(crate) mod testing;

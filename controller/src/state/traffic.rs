@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_proto::action::ServiceState;
-use trireme_proto::id::{NodeId, RegionId};
+use trireme_proto::action::{Observed, ServiceState};
+use trireme_proto::id::{NodeId, RegionId, ServiceId};
 use trireme_proto::model::Service;
 
+use super::command::Body;
 use super::fleet::{Fleet, Node};
 
 /// Returns the nodes that clients of `service` are sent to.
@@ -56,9 +57,38 @@ pub fn targets(fleet: &Fleet, service: &Service) -> BTreeSet<NodeId> {
     started.into_values().flatten().collect()
 }
 
+/// Returns whether applying `body` may change whom clients are sent to. Most commands do not, and
+/// computing the answer for a large fleet costs more than applying them.
+pub fn may_change(fleet: &Fleet, body: &Body) -> bool {
+    match body {
+        Body::CreateToken { .. }
+        | Body::Refuse { .. }
+        | Body::Note { .. }
+        | Body::TransferLeader { .. }
+        | Body::Lead { .. }
+        | Body::PauseUpgrade { .. }
+        | Body::ResumeUpgrade { .. }
+        | Body::Stage { .. }
+        | Body::Settle { .. }
+        | Body::Switch { .. }
+        | Body::Confirm { .. }
+        | Body::Reoffer { .. } => false,
+        Body::Reports { reports, .. } => reports.iter().any(|report| report.progress.is_final()),
+        Body::Observe { nodes } => nodes.iter().any(|(id, sighted)| {
+            let states = |seen: &BTreeMap<ServiceId, Observed>| -> Vec<_> {
+                seen.iter().map(|(service, seen)| (service.clone(), seen.state)).collect()
+            };
+            let known = fleet.nodes.get(id).map(|node| states(&node.observed));
+            known.as_ref() != Some(&states(&sighted.observed))
+        }),
+        _ => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::command::Sighted;
     use crate::state::testing;
 
     fn answer(fleet: &Fleet) -> Vec<String> {
@@ -101,5 +131,26 @@ mod tests {
             }
         }
         assert_eq!(answer(&fleet).len(), 6);
+    }
+
+    #[test]
+    fn what_a_node_says_changes_the_answer_only_with_its_state() {
+        let (fleet, _) = testing::serving_fleet();
+        let (id, record) = fleet.nodes.first_key_value().unwrap();
+        let mut sighted = Sighted {
+            generation: 7,
+            agent_version: "2".to_owned(),
+            observed: record.observed.clone(),
+        };
+        let observe = |sighted: &Sighted| Body::Observe {
+            nodes: BTreeMap::from([(id.clone(), sighted.clone())]),
+        };
+        assert!(!may_change(&fleet, &observe(&sighted)));
+        for seen in sighted.observed.values_mut() {
+            seen.state = ServiceState::NotServing;
+        }
+        assert!(may_change(&fleet, &observe(&sighted)));
+        sighted.observed.clear();
+        assert!(may_change(&fleet, &observe(&sighted)));
     }
 }

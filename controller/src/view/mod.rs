@@ -8,7 +8,7 @@ mod why;
 use trireme_proto::id::{ServiceId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::FleetTime;
-use trireme_proto::view::{GrantView, ReleaseView, TokenListed};
+use trireme_proto::view::{GrantView, NoteView, ReleaseView, TokenListed};
 
 pub use node::node;
 pub use service::{region, service};
@@ -84,6 +84,17 @@ pub fn tokens(lens: Lens<'_>) -> Vec<TokenListed> {
         }
     };
     lens.fleet.tokens.iter().map(listed).collect()
+}
+
+/// Returns the note on an object, if there is one.
+pub fn note(fleet: &Fleet, object: &str) -> Option<NoteView> {
+    let note = fleet.notes.get(object)?;
+    Some(NoteView {
+        object: object.to_owned(),
+        text: note.text.clone(),
+        actor: note.actor.clone(),
+        at: note.at,
+    })
 }
 
 /// Returns the releases, by service and version.

@@ -4,7 +4,7 @@ use trireme_proto::id::{ActionId, GrantId, NodeId, ServiceId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{Reason, WhyView};
 
-use super::{Lens, grants, node, service, upgrade};
+use super::{Lens, grants, node, note, service, upgrade};
 
 /// Explains an object by `kind/name`, by a numbered id, or by a service's or node's name.
 pub fn why(lens: Lens<'_>, object: &str) -> Result<WhyView, Problem> {
@@ -22,6 +22,7 @@ pub fn why(lens: Lens<'_>, object: &str) -> Result<WhyView, Problem> {
         "node" => of_node(lens, name),
         _ => None,
     };
+    let found = found.map(|view| WhyView { note: note(lens.fleet, &view.object), ..view });
     found.ok_or_else(|| {
         Problem::new(Code::NotFound, format!("there is nothing named {object}"))
             .hint("name an upgrade, grant, action, service or node, such as service/web")
@@ -40,7 +41,7 @@ fn of_upgrade(lens: Lens<'_>, name: &str) -> Option<WhyView> {
         state.push_str(": ");
         state.push_str(reason);
     }
-    Some(WhyView { object: format!("upgrade/{id}"), state, reasons: view.waiting })
+    Some(WhyView { object: format!("upgrade/{id}"), state, reasons: view.waiting, note: None })
 }
 
 fn of_grant(lens: Lens<'_>, name: &str) -> Option<WhyView> {
@@ -60,7 +61,7 @@ fn of_grant(lens: Lens<'_>, name: &str) -> Option<WhyView> {
             ),
         });
     }
-    Some(WhyView { object: format!("grant/{id}"), state: view.state, reasons })
+    Some(WhyView { object: format!("grant/{id}"), state: view.state, reasons, note: None })
 }
 
 fn of_action(lens: Lens<'_>, name: &str) -> Option<WhyView> {
@@ -81,7 +82,7 @@ fn of_action(lens: Lens<'_>, name: &str) -> Option<WhyView> {
             ),
         });
     }
-    Some(WhyView { object: format!("action/{id}"), state, reasons })
+    Some(WhyView { object: format!("action/{id}"), state, reasons, note: None })
 }
 
 fn of_service(lens: Lens<'_>, name: &str) -> Option<WhyView> {
@@ -119,7 +120,7 @@ fn of_service(lens: Lens<'_>, name: &str) -> Option<WhyView> {
     if let Some(upgrade) = view.upgrade {
         reasons.extend(lens.waiting.get(&upgrade).cloned().unwrap_or_default());
     }
-    Some(WhyView { object: format!("service/{id}"), state, reasons })
+    Some(WhyView { object: format!("service/{id}"), state, reasons, note: None })
 }
 
 fn of_node(lens: Lens<'_>, name: &str) -> Option<WhyView> {
@@ -152,5 +153,5 @@ fn of_node(lens: Lens<'_>, name: &str) -> Option<WhyView> {
             });
         }
     }
-    Some(WhyView { object: format!("node/{id}"), state: view.state, reasons })
+    Some(WhyView { object: format!("node/{id}"), state: view.state, reasons, note: None })
 }

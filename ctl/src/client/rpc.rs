@@ -5,7 +5,7 @@ use serde_json::Value;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::{
-    Applied, AuditEntry, ControllersView, GrantView, List, NodeView, PlanView, TokenView,
+    Applied, AuditEntry, ControllersView, GrantView, List, NodeView, NoteView, PlanView, TokenView,
     UpgradeView, WhyView,
 };
 use trireme_proto::wire::{self, Consistency, Document};
@@ -84,6 +84,8 @@ rpcs! {
     release_grant(ReleaseGrantRequest) -> GrantView;
     /// Removes a node for ever.
     remove_node(RemoveNodeRequest) -> NodeView;
+    /// Leaves a note on an object.
+    note(NoteRequest) -> NoteView;
     /// Makes a token that lets one node in.
     create_token(CreateTokenRequest) -> TokenView;
     /// Lists the controllers.

@@ -52,6 +52,9 @@ pub(super) enum Kind {
     /// Tokens that let nodes in
     #[value(alias = "tokens")]
     Token,
+    /// What operators left on objects
+    #[value(alias = "notes")]
+    Note,
 }
 
 impl Kind {
@@ -65,6 +68,7 @@ impl Kind {
             Self::Upgrade => "upgrade",
             Self::Grant => "grant",
             Self::Token => "token",
+            Self::Note => "note",
         }
     }
 }
@@ -125,6 +129,7 @@ pub(super) async fn print(
         Kind::Upgrade => list(app, client, request, table::upgrades).await,
         Kind::Grant => list(app, client, request, table::grants).await,
         Kind::Token => list(app, client, request, table::tokens).await,
+        Kind::Note => list(app, client, request, table::notes).await,
     }
 }
 

@@ -13,6 +13,7 @@ mod explain;
 mod get;
 mod grants;
 mod node;
+mod note;
 mod token;
 mod upgrade;
 mod version;
@@ -36,6 +37,7 @@ pub enum Command {
     #[command(subcommand)]
     Upgrade(upgrade::Command),
     Why(why::Args),
+    Note(note::Args),
     /// List and release grants: everything that takes capacity away
     #[command(subcommand)]
     Grants(grants::Command),
@@ -73,6 +75,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Explain(args) => explain::run(app, &args),
         Command::Upgrade(command) => upgrade::run(app, command).await,
         Command::Why(args) => why::run(app, args).await,
+        Command::Note(args) => note::run(app, args).await,
         Command::Grants(command) => grants::run(app, command).await,
         Command::Node(command) => node::run(app, command).await,
         Command::Token(command) => token::run(app, command).await,

@@ -45,8 +45,10 @@ pub enum LocalError {
         source: io::Error,
     },
     /// More than the addresses of this machine can tell apart.
-    #[error("{given} agents per region are more than {max}")]
+    #[error("{given} {what} are more than {max}")]
     TooMany {
+        /// Of what.
+        what: &'static str,
         /// What was asked for.
         given: usize,
         /// What there is room for.

@@ -16,7 +16,7 @@ use trireme_proto::view::ControllersView;
 use trireme_proto::wire::{ApplyRequest, CreateTokenRequest};
 
 use super::error::LocalError;
-use super::layout::{AGENTS_MAX, Files, Shape};
+use super::layout::{AGENTS_MAX, CONTROLLERS_MAX, Doors, Files, REGIONS, Shape};
 use super::process::Process;
 use super::programs::{Programs, run};
 use super::slot::{self, Slot};
@@ -45,8 +45,12 @@ pub struct Controller {
     pub region: RegionId,
     /// Where agents and operators reach it.
     pub api: SocketAddr,
+    /// Where it lets nodes in.
+    pub enrol: SocketAddr,
     /// Where its DNS answers.
     pub dns: SocketAddr,
+    /// Where somebody in between listens for it, in a fleet that is told so.
+    pub doors: Doors,
     /// Its data directory.
     pub data: PathBuf,
     /// Its process.
@@ -104,8 +108,13 @@ pub struct Fleet {
 impl Fleet {
     /// Makes the files of a new fleet in an empty directory; starts nothing.
     pub fn create(dir: &Path, shape: Shape, programs: Programs) -> Result<Self, LocalError> {
-        if shape.agents > AGENTS_MAX {
-            return Err(LocalError::TooMany { given: shape.agents, max: AGENTS_MAX });
+        for (what, given, max) in [
+            ("agents per region", shape.agents, AGENTS_MAX),
+            ("controllers", shape.controllers, CONTROLLERS_MAX),
+        ] {
+            if given > max {
+                return Err(LocalError::TooMany { what, given, max });
+            }
         }
         create_private_dir(dir)?;
         let files = Files { root: dir.canonicalize().map_err(LocalError::io("find", dir))? };
@@ -155,7 +164,9 @@ impl Fleet {
             Controller {
                 process: process(place.name.as_str(), &programs.controller, config),
                 api: place.api(),
+                enrol: place.enrol(),
                 dns: place.dns(),
+                doors: place.doors(),
                 data: dir.join("data"),
                 name: place.name,
                 region: place.region,
@@ -172,7 +183,7 @@ impl Fleet {
                 region: place.region,
             }
         };
-        let controllers = layout::controllers(record.slot).into_iter().map(controller);
+        let controllers = record.shape.controllers(record.slot).into_iter().map(controller);
         let agents = record.shape.nodes(record.slot).into_iter().map(agent);
         Self {
             controllers: controllers.collect(),
@@ -194,7 +205,7 @@ impl Fleet {
     /// Writes the configuration of every daemon.
     fn configure(&self) -> Result<(), LocalError> {
         let Record { shape, slot, .. } = &self.record;
-        for place in layout::controllers(*slot) {
+        for place in shape.controllers(*slot) {
             let dir = self.files.controller(&place.name);
             create_private_dir(&dir)?;
             let config = shape.controller_config(*slot, &place, &dir.join("data"));
@@ -203,7 +214,7 @@ impl Fleet {
         for place in shape.nodes(*slot) {
             let dir = self.files.agent(&place.node);
             create_private_dir(&dir)?;
-            let config = Shape::agent_config(*slot, &place, &dir);
+            let config = shape.agent_config(*slot, &place, &dir);
             write_private(&dir.join("agent.yaml"), config.as_bytes())?;
         }
         Ok(())
@@ -227,7 +238,7 @@ impl Fleet {
         self.files.context()
     }
 
-    /// Returns the controllers, one in each region.
+    /// Returns the controllers, one in each region and then over again.
     pub fn controllers(&self) -> &[Controller] {
         &self.controllers
     }
@@ -299,7 +310,7 @@ impl Fleet {
     pub async fn start(&mut self, say: impl Fn(&str)) -> Result<(), LocalError> {
         if self.standing() == Standing::Down {
             // Services may have outlived their agents, and are found again.
-            slot::free(layout::listeners(self.record.slot))?;
+            slot::free(self.record.shape.listeners(self.record.slot))?;
         }
         if self.record.complete {
             self.start_all()?;
@@ -404,7 +415,9 @@ impl Fleet {
         let region = |one: &Controller| {
             Object::Region(Region { name: one.region.clone(), cloud: Some(one.region.to_string()) })
         };
-        let objects: Vec<_> = self.controllers.iter().map(region).collect();
+        let mut regions: Vec<_> = self.controllers.iter().map(region).collect();
+        regions.truncate(REGIONS.len());
+        let objects = regions;
         let objects = serde_json::to_vec(&objects).unwrap_or_default();
         let request = ApplyRequest {
             origin: Some(client.origin()),
@@ -492,6 +505,11 @@ impl Fleet {
             left += sweep::services(&self.files.root, Some(&agent.node), KILL_WAIT);
         }
         left
+    }
+
+    /// Ends every service process of one node, as if the machine under it had stopped.
+    pub fn kill_services_of(&self, node: &NodeId) -> usize {
+        sweep::services(&self.files.root, Some(node), KILL_WAIT)
     }
 
     /// Asks all daemons to end, then kills what is left, then what agents have started.

@@ -1,7 +1,7 @@
 //! Where everything of a local fleet is: names, addresses, files, and the daemons' configuration.
 //!
 //! ```text
-//!  127.R.2S.1     controller of region R in slot S          R: 1 aws, 2 aliyun, 3 gcp
+//!  127.R.2S.K     controller K of region R in slot S        R: 1 aws, 2 aliyun, 3 gcp
 //!  127.R.2S+1.N   node N of region R                        S: so that fleets can live side by side
 //! ```
 //!
@@ -23,11 +23,18 @@ pub const AGENTS_MAX: usize = 250;
 /// Fleets that can live side by side on one machine.
 pub(super) const SLOTS: u8 = 100;
 
+/// Most controllers of a fleet: more than five make no group faster or safer.
+pub(super) const CONTROLLERS_MAX: usize = 5;
+
 /// Ports of a controller.
 const PEER: u16 = 7401;
 const API: u16 = 7402;
 const ENROL: u16 = 7403;
 const DNS: u16 = 7453;
+/// Ports on its address where somebody in between listens for it.
+const PEER_DOOR: u16 = 8401;
+const API_DOOR: u16 = 8402;
+const OPERATOR_DOOR: u16 = 8404;
 
 /// What kind of fleet it is; kept with it, so that a later run finds it as it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +43,13 @@ pub struct Shape {
     pub fleet: FleetName,
     /// Domain that its DNS answers for.
     pub domain: String,
+    /// Controllers, dealt out over the regions.
+    #[serde(default = "one_in_each_region")]
+    pub controllers: usize,
+    /// Whether controllers and agents are told [`Doors`] in place of the controllers' own
+    /// addresses; whoever makes such a fleet listens there and passes on.
+    #[serde(default)]
+    pub through_doors: bool,
     /// Agents in each region.
     pub agents: usize,
     /// Labels of every node.
@@ -54,6 +68,8 @@ impl Shape {
         Self {
             domain: format!("{fleet}.test"),
             fleet,
+            controllers: one_in_each_region(),
+            through_doors: false,
             agents: 2,
             labels: BTreeMap::from([("role".to_owned(), "web".to_owned())]),
             profile: "lan".to_owned(),
@@ -75,13 +91,38 @@ impl Shape {
         (1_u8..).zip(REGIONS).flat_map(region).collect()
     }
 
+    /// Returns every address that the controllers listen on.
+    pub(super) fn listeners(&self, slot: u8) -> Vec<SocketAddr> {
+        let places = self.controllers(slot).into_iter();
+        places.flat_map(|place| [place.peer(), place.api(), place.enrol(), place.dns()]).collect()
+    }
+
+    /// Returns the controllers, region by region and then over again.
+    pub(super) fn controllers(&self, slot: u8) -> Vec<ControllerPlace> {
+        (1_u8..=u8::try_from(self.controllers).unwrap_or(u8::MAX))
+            .zip((1_u8..).zip(REGIONS).cycle())
+            .map(|(raft_id, (number, region))| {
+                let round = (raft_id - number) / 3 + 1;
+                let again = if round == 1 { String::new() } else { format!("-{round}") };
+                ControllerPlace {
+                    name: parsed(&format!("c-{region}{again}")),
+                    region: parsed(region),
+                    raft_id: raft_id.into(),
+                    ip: Ipv4Addr::new(127, number, 2 * slot, round),
+                }
+            })
+            .collect()
+    }
+
     /// Returns every address that must be free before the fleet can be made.
     pub(super) fn needed(&self, slot: u8) -> Vec<SocketAddr> {
         let nodes = self.nodes(slot).into_iter();
         let served = nodes.flat_map(|node| {
             self.service_ports.iter().map(move |port| SocketAddr::new(node.ip.into(), *port))
         });
-        listeners(slot).into_iter().chain(served).collect()
+        let doors = self.controllers(slot).into_iter().filter(|_| self.through_doors);
+        let doors = doors.map(|place| place.doors()).flat_map(|d| [d.peer, d.api, d.operator]);
+        self.listeners(slot).into_iter().chain(served).chain(doors).collect()
     }
 
     /// Returns the configuration of one controller.
@@ -89,11 +130,12 @@ impl Shape {
         let member = |place: &ControllerPlace| {
             json!({
                 "name": place.name, "region": place.region, "raft_id": place.raft_id,
-                "peer": place.peer(), "api": place.api(), "enrol": place.enrol(),
+                "peer": self.reached(place).0, "api": self.reached(place).1,
+                "enrol": place.enrol(),
                 "dns": place.dns(),
             })
         };
-        let controllers: Vec<_> = controllers(slot).iter().map(member).collect();
+        let controllers: Vec<_> = self.controllers(slot).iter().map(member).collect();
         let mut config = json!({
             "fleet": self.fleet, "name": own.name, "region": own.region, "raft_id": own.raft_id,
             "data": data, "profile": self.profile, "domain": self.domain,
@@ -110,12 +152,12 @@ impl Shape {
     }
 
     /// Returns the configuration of one agent; it joins through its own region's controller.
-    pub(super) fn agent_config(slot: u8, own: &NodePlace, dir: &Path) -> String {
-        let all = controllers(slot);
+    pub(super) fn agent_config(&self, slot: u8, own: &NodePlace, dir: &Path) -> String {
+        let all = self.controllers(slot);
         let near = all.iter().find(|place| place.region == own.region);
         let known: Vec<_> = all
             .iter()
-            .map(|place| json!({"address": place.api(), "region": place.region}))
+            .map(|place| json!({"address": self.reached(place).1, "region": place.region}))
             .collect();
         let config = json!({
             "data": dir.join("data"),
@@ -124,25 +166,32 @@ impl Shape {
         });
         format!("{config:#}\n")
     }
+
+    /// Returns where other controllers, and where agents, are told that a controller is.
+    fn reached(&self, place: &ControllerPlace) -> (SocketAddr, SocketAddr) {
+        let doors = place.doors();
+        if self.through_doors { (doors.peer, doors.api) } else { (place.peer(), place.api()) }
+    }
 }
 
-/// Returns every address that the controllers of a fleet listen on.
-pub(super) fn listeners(slot: u8) -> Vec<SocketAddr> {
-    let places = controllers(slot).into_iter();
-    places.flat_map(|place| [place.peer(), place.api(), place.enrol(), place.dns()]).collect()
+/// Where somebody in between listens for one controller, and what it passes on to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doors {
+    /// Other controllers come here.
+    pub peer: SocketAddr,
+    /// Agents come here.
+    pub api: SocketAddr,
+    /// Operators may come here.
+    pub operator: SocketAddr,
+    /// Who comes by `peer` is passed on to here.
+    pub peer_behind: SocketAddr,
+    /// Who comes by `api` or `operator` is passed on to here.
+    pub api_behind: SocketAddr,
 }
 
-/// Returns the controllers of the fleet in a slot, one in each region.
-pub(super) fn controllers(slot: u8) -> Vec<ControllerPlace> {
-    (1_u8..)
-        .zip(REGIONS)
-        .map(|(number, region)| ControllerPlace {
-            name: parsed(&format!("c-{region}")),
-            region: parsed(region),
-            raft_id: number.into(),
-            ip: Ipv4Addr::new(127, number, 2 * slot, 1),
-        })
-        .collect()
+/// Controllers of a fleet that does not say otherwise.
+fn one_in_each_region() -> usize {
+    REGIONS.len()
 }
 
 /// Where one controller is.
@@ -159,6 +208,16 @@ impl ControllerPlace {
         SocketAddr::new(IpAddr::V4(self.ip), port)
     }
 
+    pub(super) fn doors(&self) -> Doors {
+        Doors {
+            peer: self.at(PEER_DOOR),
+            api: self.at(API_DOOR),
+            operator: self.at(OPERATOR_DOOR),
+            peer_behind: self.peer(),
+            api_behind: self.api(),
+        }
+    }
+
     fn peer(&self) -> SocketAddr {
         self.at(PEER)
     }
@@ -167,7 +226,7 @@ impl ControllerPlace {
         self.at(API)
     }
 
-    fn enrol(&self) -> SocketAddr {
+    pub(super) fn enrol(&self) -> SocketAddr {
         self.at(ENROL)
     }
 
@@ -241,7 +300,8 @@ mod tests {
 
     #[test]
     fn addresses_of_two_fleets_never_meet() {
-        let shape = Shape { agents: AGENTS_MAX, ..shape() };
+        let agents = AGENTS_MAX;
+        let shape = Shape { agents, controllers: CONTROLLERS_MAX, through_doors: true, ..shape() };
         let all: Vec<_> = (0..SLOTS).flat_map(|slot| shape.needed(slot)).collect();
         let distinct: BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
@@ -253,7 +313,7 @@ mod tests {
     #[test]
     fn every_controller_is_told_of_every_controller() {
         let shape = shape();
-        let places = controllers(1);
+        let places = shape.controllers(1);
         let text = shape.controller_config(1, &places[1], Path::new("/x/data"));
         let config: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["name"], "c-aliyun");
@@ -267,11 +327,28 @@ mod tests {
     #[test]
     fn an_agent_joins_in_its_own_region_and_knows_every_controller() {
         let shape = shape();
-        let text = Shape::agent_config(0, &shape.nodes(0)[2], Path::new("/x/agents/aliyun-1"));
+        let text = shape.agent_config(0, &shape.nodes(0)[2], Path::new("/x/agents/aliyun-1"));
         let config: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["join"]["address"], "127.2.0.1:7403");
         assert_eq!(config["data"], "/x/agents/aliyun-1/data");
         assert_eq!(config["controllers"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn five_controllers_are_dealt_out_and_reached_through_their_doors() {
+        let shape = Shape { controllers: 5, through_doors: true, ..shape() };
+        let places = shape.controllers(1);
+        let names: Vec<_> = places.iter().map(|place| place.name.to_string()).collect();
+        assert_eq!(names, ["c-aws", "c-aliyun", "c-gcp", "c-aws-2", "c-aliyun-2"]);
+        let text = shape.controller_config(1, &places[4], Path::new("/x/data"));
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["listen"]["peer"], "127.2.2.2:7401");
+        assert_eq!(config["controllers"][4]["peer"], "127.2.2.2:8401");
+        assert_eq!(config["controllers"][4]["raft_id"], 5);
+        let text = shape.agent_config(1, &shape.nodes(1)[0], Path::new("/x/agents/aws-1"));
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["controllers"][3]["address"], "127.1.2.2:8402");
+        assert_eq!(config["join"]["address"], "127.1.2.1:7403");
     }
 
     #[test]

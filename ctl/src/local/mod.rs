@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use self::error::LocalError;
 pub use self::fleet::{Agent, Controller, Fleet, Standing};
-pub use self::layout::{AGENTS_MAX, REGIONS, Shape};
+pub use self::layout::{AGENTS_MAX, Doors, REGIONS, Shape};
 pub use self::process::{Process, Stopped};
 pub use self::programs::Programs;
 

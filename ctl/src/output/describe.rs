@@ -13,6 +13,9 @@ use super::table::{NONE, known, labels, observed, table};
 pub fn why(view: &WhyView, style: Style) -> String {
     let state = style.paint(state_color(&view.state), &view.state);
     let mut text = format!("{}: {state}", style.paint(Color::Strong, &view.object));
+    if let Some(note) = &view.note {
+        let _ = write!(text, "\nnote by {} at {}: {}", note.actor, note.at, note.text);
+    }
     if view.reasons.is_empty() {
         text += "\nwaits for nothing";
     }

@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use trireme_proto::action::{Observed, ServiceState};
 use trireme_proto::model::Object;
 use trireme_proto::view::{
-    AuditEntry, ControllersView, GrantView, Manifests, NodeService, NodeView, RegionView,
+    AuditEntry, ControllersView, GrantView, Manifests, NodeService, NodeView, NoteView, RegionView,
     ReleaseView, ServiceView, TokenListed, UpgradeView,
 };
 
@@ -143,6 +143,15 @@ pub fn releases(items: &[ReleaseView]) -> String {
     };
     let header = ["NAME", "SERVICE", "VERSION", "GOOD", "SHA256"];
     table(header, items.iter().map(row).collect(), "no releases")
+}
+
+/// Returns notes.
+pub fn notes(items: &[NoteView]) -> String {
+    let row = |item: &NoteView| {
+        let text = if item.text.is_empty() { NONE.to_owned() } else { item.text.clone() };
+        [item.object.clone(), item.actor.clone(), item.at.to_string(), text]
+    };
+    table(["OBJECT", "WHO", "WHEN", "NOTE"], items.iter().map(row).collect(), "no notes")
 }
 
 /// Returns nodes.

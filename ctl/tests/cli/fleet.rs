@@ -155,6 +155,7 @@ operator! {
         rollback_upgrade(UpgradeRequest),
         release_grant(ReleaseGrantRequest),
         remove_node(RemoveNodeRequest),
+        note(NoteRequest),
         create_token(CreateTokenRequest),
         transfer_leader(TransferLeaderRequest),
     }

@@ -89,6 +89,7 @@ fn lists() -> Vec<Verb> {
             list(json!({"id": "abcdefgh", "node": "aws-1", "region": "aws", "expires_at": 0,
                         "state": "waiting"})), "abcdefgh";
         ["node", "list"], "get", "kind: \"node\"", list(node()), "aws-1";
+        ["get", "note"], "get", "kind: \"note\"", json!({"items": []}), "no notes";
         ["grants", "list"], "get", "kind: \"grant\"", json!({"items": []}), "no grants";
         ["controller", "status"], "controllers", "Lease", controllers(), "leader c1";
         ["audit", "list", "--from", "3", "--limit", "9"], "list_audit", "from: 3, limit: 9",
@@ -111,6 +112,9 @@ fn changes() -> Vec<Verb> {
             "grant-3";
         ["node", "remove", "aws-1", "--reason", "gone", "--confirm", "aws-1"], "remove_node",
             "gone", node(), "aws-1";
+        ["note", "node/aws-1", "disk is slow"], "note", "disk is slow",
+            json!({"object": "node/aws-1", "text": "disk is slow", "actor": "user/ann", "at": 0}),
+            "disk is slow";
         ["token", "create", "--node", "aws-1", "--region", "aws", "--address", "127.1.0.1",
             "--label", "role=web", "--ttl", "10m"], "create_token",
             "labels: {\"role\": \"web\"}, ttl_ms: 600000", token(),

@@ -1,28 +1,48 @@
 //! Measures what the project promises in figures, on release builds, and prints them.
 //!
 //! ```text
+//!  writes    committed commands a second, and their latency, beside three nodes of etcd
+//!  reads     linearizable reads likewise; and reads on the lease, which are not counted
+//!  kill      SIGKILL of the leader to the next successful write, ours and etcd's
+//!  transfer  the longest gap between successful writes while the lead is handed over
 //!  idle      memory and CPU of agents (20 checks each) and controllers of a six-node fleet,
 //!            beside prometheus-node-exporter where it is installed
-//!  upgrade   time of the demo's upgrades beyond what their manifest demands, and request times
+//!  sessions  agents held by one controller: memory, CPU, a change told to all, all coming back
+//!  planning  deciding and applying an upgrade of up to ten thousand nodes
+//!  demo      time of the demo's upgrades beyond what their manifest demands, and request times
 //! ```
 //!
-//! Machines are shared and noisy: figures are medians of several runs, and ratios are taken within
-//! one run. Nothing here fails for being slow; the printed limits are for people to judge.
+//! Machines are shared and noisy: figures are medians of several rounds, and ratios are taken
+//! within one run. Nothing here fails for being slow; the printed limits are for people to judge.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is run for")]
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use clap::Parser;
-use serde_json::Value;
-use trireme_ctl::local::{Fleet, Programs, Shape};
-use trireme_proto::manifest;
-use trireme_proto::wire::ApplyRequest;
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use trireme_tests::bench::etcd::Etcd;
+use trireme_tests::bench::load::Work;
+use trireme_tests::bench::ours::Ours;
+use trireme_tests::bench::{
+    Figures, agents, demo, idle, kill, planning, sessions, throughput, transfer,
+};
+use trireme_tests::figures;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Row {
+    Writes,
+    Reads,
+    Kill,
+    Transfer,
+    Idle,
+    Sessions,
+    Planning,
+    Demo,
+}
 
 /// Figures of a Trireme fleet on this machine.
 #[derive(Debug, Parser)]
@@ -30,209 +50,145 @@ struct Args {
     /// Directory of the release programs.
     #[arg(long, default_value = "target/release")]
     programs: PathBuf,
+    /// Rows to measure; all unless given.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Row>,
+    /// Rounds of each cell, ours and the peer's in turn.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of one round of one cell.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Numbers of clients.
+    #[arg(long, value_delimiter = ',', default_values_t = throughput::CLIENTS)]
+    clients: Vec<usize>,
+    /// Times that a leader is killed.
+    #[arg(long, default_value_t = 10)]
+    kills: usize,
+    /// Times that the lead is handed over.
+    #[arg(long, default_value_t = 5)]
+    transfers: usize,
     /// Runs of the demo.
     #[arg(long, default_value_t = 3)]
-    runs: usize,
+    demos: usize,
     /// Seconds over which idleness is measured.
     #[arg(long, default_value_t = 30)]
-    seconds: u64,
+    idle_seconds: u64,
+    /// Numbers of simulated agents.
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000, 10_000])]
+    agents: Vec<usize>,
+    /// Seconds over which the CPU of a controller with agents is measured.
+    #[arg(long, default_value_t = 20)]
+    session_seconds: u64,
+    /// Numbers of nodes whose upgrade is planned and applied.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1000, 10_000])]
+    nodes: Vec<usize>,
+    /// File for the figures.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
-/// Limits of DESIGN section 11.
-const AGENT_MEMORY_MAX_MB: f64 = 15.0;
-const CONTROLLER_MEMORY_MAX_MB: f64 = 40.0;
-const OVERHEAD_MAX_MS: f64 = 2000.0;
-
-/// The peer that is measured beside the agent.
-const PEER: &str = "/usr/bin/prometheus-node-exporter";
+impl Args {
+    fn wants(&self, row: Row) -> bool {
+        self.only.is_empty() || self.only.contains(&row)
+    }
+}
 
 fn main() -> Result<()> {
-    let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    println!("idle, over {} s, release build", args.seconds);
-    runtime.block_on(idle(&args))?;
-    println!("\ndemo, {} runs, release build", args.runs);
-    demos(&args)
+    // Simulated agents live in a process of their own: this program, started by itself.
+    if std::env::args().nth(1).is_some_and(|first| first == sessions::AGENTS) {
+        return runtime.block_on(agents::run());
+    }
+    let args = Args::parse();
+    let mut found = Figures::default();
+    runtime.block_on(beside_etcd(&args, &mut found))?;
+    if args.wants(Row::Idle) {
+        println!("idle, over {} s", args.idle_seconds);
+        let idle = runtime.block_on(idle::measure(&args.programs, args.idle_seconds))?;
+        print!("{}", idle.text());
+        found.idle = Some(idle);
+    }
+    if args.wants(Row::Sessions) {
+        println!("agents on one controller, in another process on the same cores");
+        for count in &args.agents {
+            let measuring = sessions::measure(&args.programs, *count, args.session_seconds);
+            let row = runtime.block_on(measuring)?;
+            println!("{}", row.text());
+            found.sessions.push(row);
+        }
+    }
+    if args.wants(Row::Planning) {
+        println!("planning and applying an upgrade of all nodes");
+        for nodes in &args.nodes {
+            let row = planning::measure(*nodes)?;
+            println!("{}", row.text());
+            found.planning.push(row);
+        }
+    }
+    if args.wants(Row::Demo) {
+        println!("demo, {} runs", args.demos);
+        found.demo = demo::measure(&args.programs, args.demos)?;
+        found.demo.iter().for_each(|phase| println!("{}", phase.text()));
+    }
+    match &args.json {
+        Some(file) => figures::write(file, &found),
+        None => Ok(()),
+    }
 }
 
-/// Memory and CPU of an idle fleet.
-async fn idle(args: &Args) -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let programs = Programs::within(&args.programs)?;
-    let shape = Shape::new("bench".parse()?);
-    let mut fleet = Fleet::create(&scratch.path().join("fleet"), shape, programs)?.own();
-    fleet.start(|_| {}).await?;
-    let targets: Vec<_> = fleet.controllers().iter().map(|one| one.api.to_string()).collect();
-    let objects = manifest::parse("bench.yaml", &twenty_checks(&targets))
-        .map_err(|error| anyhow::anyhow!("{}", error.render(false)))?;
-    let objects: Vec<_> = objects.into_iter().map(|located| located.value).collect();
-    let client = fleet.client()?;
-    client
-        .apply(ApplyRequest {
-            origin: Some(client.origin()),
-            objects: serde_json::to_vec(&objects)?.into(),
-            ..ApplyRequest::default()
-        })
-        .await
-        .map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
-    let peer = Peer::start();
-    // What was used to start up is not idleness.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let mut pids = Vec::new();
-    for agent in fleet.agents_mut() {
-        pids.push(("agent", agent.process.pid().context("an agent has ended")?));
+/// The rows that have etcd for a peer.
+async fn beside_etcd(args: &Args, found: &mut Figures) -> Result<()> {
+    let rows = [Row::Writes, Row::Reads, Row::Kill, Row::Transfer];
+    if !rows.into_iter().any(|row| args.wants(row)) {
+        return Ok(());
     }
-    for controller in fleet.controllers_mut() {
-        pids.push(("controller", controller.process.pid().context("a controller has ended")?));
+    let mut ours = Ours::start(&args.programs).await?;
+    let mut etcd = Etcd::start().await?;
+    if args.wants(Row::Writes) {
+        println!("committed commands of 256 bytes, {} rounds of {} s", args.rounds, args.seconds);
+        found.writes = cells(args, &mut ours, &mut etcd, Work::Writes).await?;
     }
-    pids.extend(peer.as_ref().map(|peer| ("node_exporter", peer.0.id())));
-    let before: Vec<f64> = pids.iter().map(|(_, pid)| cpu_seconds(*pid)).collect::<Result<_>>()?;
-    let begun = Instant::now();
-    tokio::time::sleep(Duration::from_secs(args.seconds)).await;
-    let wall = begun.elapsed().as_secs_f64();
-    let mut rows: Vec<(&str, f64, f64)> = Vec::new();
-    for ((kind, pid), before) in pids.iter().zip(before) {
-        let cpu = 100.0 * (cpu_seconds(*pid)? - before) / wall;
-        rows.push((kind, resident_mb(*pid)?, cpu));
+    if args.wants(Row::Reads) {
+        println!("linearizable reads, {} rounds of {} s", args.rounds, args.seconds);
+        found.reads = cells(args, &mut ours, &mut etcd, Work::Reads).await?;
+        println!("not counted: reads on the lease, beside etcd's serializable ones");
+        found.lease_reads = cells(args, &mut ours, &mut etcd, Work::LeaseReads).await?;
     }
-    fleet.down().await?;
-    report_idle(&rows);
-    Ok(())
-}
-
-fn report_idle(rows: &[(&str, f64, f64)]) {
-    let of = |kind: &str| -> (Vec<f64>, Vec<f64>) {
-        let rows = rows.iter().filter(|row| row.0 == kind);
-        rows.map(|row| (row.1, row.2)).unzip()
-    };
-    let limits = [("agent", AGENT_MEMORY_MAX_MB), ("controller", CONTROLLER_MEMORY_MAX_MB)];
-    for (kind, limit) in limits {
-        let (memory, cpu) = of(kind);
+    if args.wants(Row::Kill) {
+        println!("leader killed to next write, {} trials", args.kills);
+        let killed = kill::measure(&mut ours, &mut etcd, args.kills).await?;
         println!(
-            "  {kind:<14} {:6.1} MB resident (median of {}, most {:.1}; limit {limit})  {:5.2} % of a core",
-            median(&memory),
-            memory.len(),
-            memory.iter().copied().fold(0.0, f64::max),
-            median(&cpu)
+            "  {:.0} ms ours, {:.0} ms etcd (medians), ratio {:.2}",
+            killed.ours, killed.etcd, killed.ratio
         );
+        found.leader_kill_ms = Some(killed);
     }
-    let (memory, cpu) = of("node_exporter");
-    if memory.is_empty() {
-        println!("  node_exporter  is not installed: no ratio");
-    } else {
+    if args.wants(Row::Transfer) {
+        println!("lead handed over under writes, {} trials", args.transfers);
+        let gaps = transfer::measure(&mut ours, &mut etcd, args.transfers).await?;
         println!(
-            "  node_exporter  {:6.1} MB resident, {:5.2} % of a core; agent / node_exporter = {:.2}",
-            median(&memory),
-            median(&cpu),
-            median(&of("agent").0) / median(&memory)
+            "  longest gap {:.1} ms ours (worst {:.1}), {:.1} ms etcd (medians); failed writes {} / {}",
+            gaps.gap.ours, gaps.worst_ours, gaps.gap.etcd, gaps.failed_ours, gaps.failed_etcd
         );
+        found.transfer_gap_ms = Some(gaps);
     }
+    ours.down().await
 }
 
-/// A service with twenty checks of all kinds on every node; it is never started.
-fn twenty_checks(controllers: &[String]) -> String {
-    let mut checks = String::new();
-    for number in 0..20 {
-        let target = &controllers[number % controllers.len()];
-        let probe = match number % 4 {
-            0 => "command: {argv: [/bin/true]}".to_owned(),
-            1 => format!("http: {{url: \"http://{target}/\"}}"),
-            _ => format!("tcp: {{address: \"{target}\"}}"),
-        };
-        let _ = writeln!(checks, "  - {{name: c{number}, {probe}, every: 10s, timeout: 2s}}");
+/// One kind of work at every number of clients.
+async fn cells(
+    args: &Args,
+    ours: &mut Ours,
+    etcd: &mut Etcd,
+    work: Work,
+) -> Result<BTreeMap<usize, throughput::Row>> {
+    let lasts = Duration::from_secs(args.seconds);
+    let mut rows = BTreeMap::new();
+    for clients in &args.clients {
+        let row = throughput::measure(ours, etcd, work, *clients, args.rounds, lasts).await?;
+        println!("{}", row.text(*clients));
+        rows.insert(*clients, row);
     }
-    format!(
-        "kind: Service\nname: idle\nnodes: {{labels: {{role: web}}}}\ndriver: {{process: {{}}}}\nchecks:\n{checks}"
-    )
-}
-
-/// The peer, ended when it is dropped.
-struct Peer(std::process::Child);
-
-impl Peer {
-    fn start() -> Option<Self> {
-        let child = Command::new(PEER)
-            .args(["--web.listen-address", "127.0.0.1:19100"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        Some(Self(child))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ended_already = self.0.kill();
-        let _reaped_already = self.0.wait();
-    }
-}
-
-/// Runs the demo several times and prints the medians of each phase.
-fn demos(args: &Args) -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let mut reports = Vec::new();
-    for run in 0..args.runs {
-        let file = scratch.path().join(format!("{run}.json"));
-        reports.push(demo(&args.programs, &file)?);
-    }
-    for (number, phase) in ["upgrade", "bad_release", "leader_killed"].iter().enumerate() {
-        let figure = |path: &str| -> Vec<f64> {
-            let pointer = format!("/phases/{number}/{path}");
-            reports.iter().filter_map(|report| report.pointer(&pointer)?.as_f64()).collect()
-        };
-        let (p99, rest) = (figure("requests/p99_ms"), figure("requests/rest_p99_ms"));
-        println!(
-            "  {phase:<14} overhead {:6.0} ms (limit {OVERHEAD_MAX_MS})  wall {:6.0} ms  failed {}  p99 {:5.1} ms, {:.2} of rest",
-            median(&figure("overhead_ms")),
-            median(&figure("wall_ms")),
-            figure("requests/failed").iter().sum::<f64>(),
-            median(&p99),
-            median(&p99) / median(&rest)
-        );
-    }
-    let good = reports.iter().filter(|report| report["ok"] == Value::Bool(true)).count();
-    println!("  {good} of {} runs kept every promise", reports.len());
-    Ok(())
-}
-
-fn demo(programs: &Path, file: &Path) -> Result<Value> {
-    let output =
-        Command::new(programs.join("trictl")).args(["demo", "--json"]).arg(file).output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !file.exists() {
-        bail!("the demo ended with {} and left no report: {said}", output.status);
-    }
-    if !output.status.success() {
-        let verdict = said.lines().skip_while(|line| !line.contains("promises were broken"));
-        verdict.for_each(|line| println!("  {line}"));
-    }
-    Ok(serde_json::from_slice(&fs::read(file)?)?)
-}
-
-/// Returns resident memory in megabytes (10^6 bytes).
-fn resident_mb(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
-    Ok(kib * 1024.0 / 1e6)
-}
-
-/// Ticks a second in /proc, which Linux keeps at 100 whatever its own clock does.
-const TICKS: f64 = 100.0;
-
-/// Returns processor time used so far.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let rest = stat.rsplit_once(')').context("no name")?.1;
-    let field = |number: usize| -> Result<f64> {
-        Ok(rest.split_whitespace().nth(number).context("no field")?.parse()?)
-    };
-    Ok((field(11)? + field(12)?) / TICKS)
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    Ok(rows)
 }

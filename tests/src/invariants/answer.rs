@@ -6,7 +6,7 @@ use trireme_controller::state::traffic::targets;
 use super::{Look, Moment};
 use crate::sim::World;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Answer;
 
 impl Look for Answer {

@@ -5,7 +5,7 @@
 use super::{Look, Moment};
 use crate::sim::World;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Once;
 
 impl Look for Once {

@@ -3,7 +3,7 @@
 use super::{Look, Moment};
 use crate::sim::World;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Reasons;
 
 impl Look for Reasons {

@@ -5,7 +5,7 @@ use trireme_controller::state::{Fleet, Outcome};
 use super::{Look, Moment};
 use crate::sim::World;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Refusal;
 
 impl Look for Refusal {

@@ -8,7 +8,7 @@ use trireme_proto::view::UpgradePhase;
 use super::{Look, Moment, Pair, evidence_of, is_proven_down};
 use crate::sim::World;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Restoring;
 
 impl Look for Restoring {

@@ -7,7 +7,7 @@ use trireme_proto::view::UpgradePhase;
 use super::{Look, Moment};
 use crate::sim::World;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Settled;
 
 impl Look for Settled {

@@ -4,20 +4,20 @@
 //! come between any two effects. What the agent says of itself (the generation in a heartbeat, its
 //! reports) is read from the durable state alone: a word that a crash could take back is a lie.
 
+mod journal;
 mod node;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use trireme_agent::plan::{
-    Change, Core, Effect, Key, Outcome, Record, Refusal, Seen, State, Task, Work,
-};
-use trireme_proto::action::{Action, Progress, Report, Step};
+use trireme_agent::plan::{Core, Effect, Key, Outcome, Record, Refusal, Seen, State, Task, Work};
+use trireme_proto::action::{Action, Report, Step};
 use trireme_proto::id::{NodeId, ServiceId};
 
 use super::catalogue::{Truth, truth};
 use super::clock::Clock;
 use super::coverage::Counter;
+use super::drive::{Drive, Point};
 use super::host::Host;
 use super::message::{Beat, Message};
 use super::net::Peer;
@@ -30,8 +30,6 @@ const TICK_MS: u64 = 500;
 const TICKS_PER_BEAT: u64 = 2;
 /// Nonces that are remembered: a dozen heartbeats.
 const NONCES_MAX: usize = 12;
-/// Chance that an agent is cut off right after an action was done, in a thousand.
-const CUT_OFF_WHEN_DONE: u64 = 10;
 /// Silence after which an agent looks for another controller, by its own clock.
 const SILENCE_MAX: u64 = 4000;
 /// Time after which unacknowledged reports are sent again, by its own clock.
@@ -52,6 +50,14 @@ pub struct Node {
     pub clock: Clock,
     /// Whether the machine has power.
     pub powered: bool,
+    /// Whether it is gone for good, before anything begins.
+    pub dead: bool,
+    /// Until when the machine is suspended.
+    pub asleep_until: u64,
+    /// The disk under the agent's journal.
+    pub drive: Drive,
+    /// Points of the journal at which its agent will die.
+    pub traps: BTreeSet<Point>,
     /// The agent.
     pub agent: Agent,
 }
@@ -65,12 +71,14 @@ pub struct Agent {
     pub life: u64,
     /// The real core.
     pub core: Core,
-    /// What a crash would leave.
+    /// What is written; all of it that may not be lost is on disk.
     pub disk: State,
     /// Step under way on the host.
     pub step: Option<Running>,
     queue: VecDeque<Effect>,
     writing: Option<Record>,
+    /// Kind of the record that was written just now, if nothing has happened since.
+    written: Option<&'static str>,
     ticks: u64,
     /// Nonces of its heartbeats, and when each was sent by its own clock.
     pub(super) nonces: VecDeque<(u64, u64)>,
@@ -115,6 +123,7 @@ impl Agent {
             step: None,
             queue: VecDeque::new(),
             writing: None,
+            written: None,
             ticks: 0,
             nonces: VecDeque::new(),
             link: None,
@@ -129,7 +138,7 @@ impl World {
     /// Starts the agent of a node.
     pub(super) fn start_agent(&mut self, n: usize, rebooted: bool) {
         let node = &mut self.nodes[n];
-        if node.agent.up {
+        if node.agent.up || node.dead {
             return;
         }
         if !node.powered {
@@ -148,49 +157,6 @@ impl World {
         self.feed(n, effects);
     }
 
-    /// The agent of a node dies; `power` takes the machine with it.
-    pub(super) fn crash_agent(&mut self, n: usize, power: bool, back_after: u64) {
-        if power && self.nodes[n].powered {
-            self.coverage.count(Counter::Reboots);
-        } else if !self.nodes[n].agent.up {
-            return;
-        }
-        let agent = &mut self.nodes[n].agent;
-        let mid = agent.core.state().current.is_some();
-        let unwritten = agent.queue.iter().any(|effect| matches!(effect, Effect::Persist(_)));
-        let writing = agent.writing.take();
-        let step = agent.step.take();
-        agent.up = false;
-        agent.life += 1;
-        agent.queue.clear();
-        agent.link = None;
-        self.coverage.count(Counter::AgentCrashes);
-        if mid {
-            self.coverage.count(Counter::CrashesMidAction);
-        }
-        self.say_node(n, || format!("{} crashes", if power { "machine" } else { "agent" }));
-        // What was being written may have reached the disk; what was being done may happen yet.
-        let torn = writing.is_some() && self.rng.chance(500);
-        if unwritten || torn {
-            self.coverage.count(Counter::UnsyncedLost);
-        }
-        if let Some(record) = writing.filter(|_| !torn) {
-            self.written(n, &record);
-        }
-        if let Some(step) = step.filter(|step| !step.performed)
-            && self.rng.chance(500)
-        {
-            self.perform(n, &step.task);
-        }
-        let node = &mut self.nodes[n];
-        if power {
-            node.powered = false;
-            node.host.lose_power(self.now);
-        }
-        let life = self.nodes[n].agent.life;
-        self.after(back_after, Event::AgentUp { node: n, life, rebooted: power });
-    }
-
     /// Hands effects to the agent and performs what can be performed now.
     fn feed(&mut self, n: usize, effects: Vec<Effect>) {
         self.nodes[n].agent.queue.extend(effects);
@@ -204,16 +170,14 @@ impl World {
             if !agent.up || agent.life != life || agent.writing.is_some() {
                 return;
             }
+            if self.falls_into_trap(n) {
+                return;
+            }
+            let agent = &mut self.nodes[n].agent;
             let Some(effect) = agent.queue.pop_front() else { return };
+            agent.written = None;
             match effect {
-                Effect::Persist(record) => {
-                    agent.writing = Some(record);
-                    let slow = self.rng.chance(20);
-                    let delay =
-                        if slow { self.rng.between(20, 400) } else { self.rng.between(1, 4) };
-                    self.after(delay, Event::Synced { node: n, life });
-                    return;
-                }
+                Effect::Persist(record) => return self.begin_to_write(n, record),
                 Effect::Report(report) => self.send_reports(n, Some(report)),
                 Effect::Look(look) => {
                     let delay = self.rng.between(1, 8);
@@ -237,16 +201,6 @@ impl World {
         }
     }
 
-    /// Lets the agent die here, if this history is one in which it does.
-    fn may_die(&mut self, n: usize) -> bool {
-        let dies = !self.calm && self.rng.chance(self.config.rough.die_after_effect);
-        if dies {
-            let back = self.rng.between(50, 4000);
-            self.crash_agent(n, false, back);
-        }
-        dies
-    }
-
     fn ignored(&mut self, n: usize, action: trireme_proto::id::ActionId, refusal: &Refusal) {
         match refusal {
             Refusal::Stale { .. } => self.coverage.count(Counter::RefusedStale),
@@ -257,35 +211,6 @@ impl World {
             Refusal::ForeignNode(_) | Refusal::EpochAhead { .. } | Refusal::Busy => {}
         }
         self.say_node(n, || format!("does not take {action}: {refusal}"));
-    }
-
-    /// A record has reached the disk.
-    fn written(&mut self, n: usize, record: &Record) {
-        self.nodes[n].agent.disk.apply(record);
-        if let Change::Accepted { action, .. } = &record.change {
-            self.coverage.count(Counter::Accepted);
-            self.say_node(n, || format!("accepts {} ({})", action.id, kind(action)));
-            self.note(&Moment::Accepted { node: n, action: Rc::new(action.clone()) });
-        }
-        let done = matches!(&record.change, Change::Ended { progress: Progress::Done, .. });
-        let cuts = !self.calm && self.config.rough.mix.cut > 0;
-        if done && cuts && self.rng.chance(CUT_OFF_WHEN_DONE) {
-            self.cut_off(n);
-        }
-        if matches!(record.change, Change::Alone { .. }) {
-            self.coverage.count(Counter::RevertedAlone);
-        }
-    }
-
-    pub(super) fn on_synced(&mut self, n: usize, life: u64) {
-        if self.nodes[n].agent.life != life {
-            return;
-        }
-        let Some(record) = self.nodes[n].agent.writing.take() else { return };
-        self.written(n, &record);
-        if !self.may_die(n) {
-            self.pump(n);
-        }
     }
 
     pub(super) fn on_looked(&mut self, n: usize, life: u64, look: &trireme_agent::plan::Look) {
@@ -317,6 +242,7 @@ impl World {
         };
         let local = node.local(self.now);
         let effects = node.agent.core.probed(local, task.key, probed);
+        self.note(&Moment::Probed { node: n, key: task.key, found: probed });
         self.say_node(n, || format!("probes {}: {probed:?}", step_name(&task.key)));
         self.feed(n, effects);
     }
@@ -549,6 +475,7 @@ impl World {
                     self.coverage.count(Counter::RepeatedOffers);
                 }
                 let effects = agent.core.offer(local, Action::clone(action), age);
+                self.note(&Moment::Heard { node: n, action: Rc::clone(action), age });
                 self.feed(n, effects);
             }
             Message::Ack { seq, .. } => {

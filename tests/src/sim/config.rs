@@ -1,5 +1,8 @@
 //! What kind of history a seed tells: the fleet, its manifests, and how rough things get.
 
+use serde::{Deserialize, Serialize};
+
+use super::faults::Mix;
 use super::net::Weather;
 use super::rng::Rng;
 
@@ -10,8 +13,14 @@ pub const CONTROLLERS: usize = 3;
 /// Length of the rough part of a history.
 const ROUGH_MS: u64 = 90_000;
 
+/// Histories in a thousand in which agents write real journals.
+const REAL_JOURNALS: u64 = 100;
+/// Histories in a thousand in which a node is gone from the beginning, if one can be.
+const DEAD_NODES: u64 = 100;
+
 /// What goes wrong, how often.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Rough {
     /// Mean time between faults of the machines and links; none if zero.
     pub every: u64,
@@ -27,27 +36,9 @@ pub struct Rough {
     pub wild: bool,
 }
 
-/// Weights of the kinds of fault.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Mix {
-    /// Cuts between agents and controllers, controllers among themselves, or whole regions.
-    pub cut: u64,
-    /// Crashes of agents and reboots of machines.
-    pub agent: u64,
-    /// Crashes of controllers.
-    pub controller: u64,
-    /// Changes of leader for no reason.
-    pub leader: u64,
-    /// Services that die or fall ill, regions that vanish.
-    pub service: u64,
-    /// Replayed and forged offers.
-    pub forge: u64,
-    /// A controller's wall clock jumps.
-    pub clock: u64,
-}
-
 /// What operators do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Hands {
     /// How many there are.
     pub operators: usize,
@@ -60,20 +51,25 @@ pub struct Hands {
 }
 
 /// A history to be told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// The seed of all chance in it.
     pub seed: u64,
     /// Nodes in each region.
     pub nodes: Vec<usize>,
     /// Services placed on every node.
-    pub services: Vec<&'static str>,
+    pub services: Vec<String>,
     /// Ready nodes that make a region serve.
     pub serving_nodes: u32,
     /// Regions that must serve, if the manifest says so.
     pub at_least: Option<u32>,
     /// Whether nothing was ever started when it begins.
     pub first_start: bool,
+    /// A node that is gone before anything begins and never comes back, by its place.
+    pub dead: Option<usize>,
+    /// Whether agents write real journals, onto simulated disks.
+    pub real_journal: bool,
     /// How rough it gets.
     pub rough: Rough,
     /// What operators do.
@@ -88,16 +84,24 @@ pub struct Config {
     pub fleet_ms: u64,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self::quiet(0)
+    }
+}
+
 impl Config {
     /// Returns a quiet fleet of three regions of two nodes that nobody touches.
     pub fn quiet(seed: u64) -> Self {
         Self {
             seed,
             nodes: vec![2, 2, 2],
-            services: vec!["web"],
+            services: vec!["web".to_owned()],
             serving_nodes: 1,
             at_least: None,
             first_start: false,
+            dead: None,
+            real_journal: false,
             rough: Rough::default(),
             hands: Hands { operators: 0, every: 0, overrides: false, removes: false },
             rough_ms: 0,
@@ -120,7 +124,7 @@ impl Config {
             _ => vec![2, 2, 2],
         };
         if rng.chance(200) {
-            config.services.push("api");
+            config.services.push("api".to_owned());
         }
         if rng.chance(150) && config.nodes.iter().all(|nodes| *nodes >= 2) {
             config.serving_nodes = 2;
@@ -137,6 +141,14 @@ impl Config {
         config.rough_ms = rng.between(ROUGH_MS / 2, ROUGH_MS * 3 / 2);
         config.hands = hands(&mut rng);
         config.rough = rough(&mut rng);
+        // A real journal remembers nothing from before the history.
+        config.real_journal = rng.chance(REAL_JOURNALS);
+        config.first_start |= config.real_journal;
+        // One of them can be missing where every region has one to spare.
+        let spare = config.nodes.len() == 3 && config.nodes.iter().all(|nodes| *nodes >= 2);
+        if rng.chance(DEAD_NODES) && spare && config.serving_nodes == 1 {
+            config.dead = Some(rng.below(config.nodes.iter().sum()));
+        }
         config
     }
 }
@@ -152,17 +164,16 @@ fn hands(rng: &mut Rng) -> Hands {
 
 /// Draws one of the kinds of rough weather; half the seeds mix them all.
 fn rough(rng: &mut Rng) -> Rough {
-    let all = Mix { cut: 3, agent: 4, controller: 2, leader: 2, service: 2, forge: 2, clock: 1 };
-    let none = Mix::default();
     let windy = Weather { loss: rng.between(0, 60), double: rng.between(0, 80), slow: 20 };
     let every = rng.between(1500, 8000);
-    let mut rough = Rough { every, mix: all, weather: windy, ..Rough::default() };
+    let mut rough = Rough { every, mix: Mix::all(), weather: windy, ..Rough::default() };
     match rng.below(10) {
         0 => rough = Rough::default(),
-        1 => rough.mix = Mix { cut: 1, ..none },
-        2 => rough.mix = Mix { leader: 2, controller: 1, ..none },
-        3 => rough.mix = Mix { agent: 1, ..none },
-        4 => rough.mix = Mix { service: 1, leader: 1, ..none },
+        1 => rough.mix = Mix::of(&["cut", "bridge", "minority"]),
+        2 => rough.mix = Mix::of(&["leader", "controller", "commit", "minority"]),
+        3 => rough.mix = Mix::of(&["agent", "disk", "journal"]),
+        4 => rough.mix = Mix::of(&["service", "leader"]),
+        5 => rough.mix = Mix::of(&["suspend", "wall", "leader"]),
         _ => {}
     }
     rough.wild = rng.chance(100);

@@ -18,6 +18,7 @@ use super::leader::Lead;
 use super::message::{Asked, Beat, Message};
 use super::net::Peer;
 use super::world::{Event, World};
+use crate::invariants::Moment;
 
 /// Silence after which a session is forgotten, by the controller's clock.
 const SESSION_MAX: u64 = 10_000;
@@ -43,6 +44,8 @@ pub struct Controller {
     pub term: u64,
     /// Its steady clock.
     pub clock: Clock,
+    /// Until when its machine is suspended.
+    pub asleep_until: u64,
     /// How far its wall clock is off.
     pub wall_off: i64,
     /// What it knows as a leader, if it believes to be one.
@@ -74,6 +77,7 @@ impl Controller {
             fleet: Fleet::default(),
             term: 0,
             clock,
+            asleep_until: 0,
             wall_off: 0,
             lead: None,
             leader: None,
@@ -96,7 +100,7 @@ impl Controller {
 
     /// Returns the term of the leader last heard from and how long ago; a leader hears itself
     /// only while a majority answers it.
-    fn contact(&self, now: u64) -> Option<(u64, Span)> {
+    pub fn contact(&self, now: u64) -> Option<(u64, Span)> {
         let local = self.local(now);
         let (term, at) = match &self.lead {
             Some(lead) => (lead.term, lead.quorum_at),
@@ -133,7 +137,7 @@ impl Controller {
 
 impl World {
     /// A controller dies: what it holds in memory is gone, its disk is a little behind.
-    pub(super) fn crash_controller(&mut self, c: usize, back_after: u64) {
+    pub fn crash_controller(&mut self, c: usize, back_after: u64) {
         let now = self.now;
         let controller = &mut self.controllers[c];
         if !controller.up {
@@ -303,6 +307,9 @@ impl World {
             }
         }
         for message in messages {
+            if let Message::Offer { action, .. } = &message {
+                self.note(&Moment::Offered { controller: c, action: Rc::clone(action) });
+            }
             self.send(Peer::Controller(c), Peer::Node(n), message);
         }
     }

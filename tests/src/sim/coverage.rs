@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::drive::{KINDS, Point, When};
+
 /// Something that must have happened in a sweep, and how often in a thousand seeds.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $least:literal;)*) => {
@@ -27,6 +29,14 @@ counters! {
     Elections = 2000;
     /// A leader was deposed without knowing it.
     DeposedUnaware = 200;
+    /// The leader died with proposals in its log alone.
+    DiedBeforeCommit = 50;
+    /// The leader died between a commit and its own apply.
+    DiedBeforeApply = 50;
+    /// The leader died after it had applied and before it answered.
+    DiedBeforeAnswer = 50;
+    /// The leader died right after it had answered.
+    DiedAfterAnswer = 50;
     /// A proposal of a deposed leader was committed after all.
     InheritedProposals = 50;
     /// A proposal of a deposed leader was lost.
@@ -39,10 +49,32 @@ counters! {
     CrashesMidAction = 300;
     /// A crash cost a journal record that was not synced yet.
     UnsyncedLost = 50;
+    /// A crash cost a journal record that needed no sync.
+    LazyLost = 20;
+    /// A write of a journal failed, and its agent ended.
+    WritesFailed = 50;
+    /// A disk was full when a journal was to be written, and its agent ended.
+    DisksFull = 50;
+    /// A real journal was opened on what a crash had left of a disk.
+    JournalsReopened = 100;
     /// A machine was booted.
     Reboots = 300;
     /// Links were cut.
     Partitions = 1000;
+    /// Links were cut one way alone.
+    OneWayCuts = 300;
+    /// Two halves saw one controller and not each other.
+    Bridges = 100;
+    /// The leader was cut off from its majority.
+    LeaderInMinority = 200;
+    /// A machine with an agent was suspended.
+    NodeSleeps = 200;
+    /// A controller's machine was suspended.
+    ControllerSleeps = 200;
+    /// A node out of sight was left out of an upgrade.
+    LeftOut = 5;
+    /// A node was gone before anything began.
+    DeadBefore = 10;
     /// A message arrived twice.
     Doubled = 1000;
     /// A service fell ill by itself.
@@ -93,45 +125,77 @@ counters! {
     FirstStarts = 100;
 }
 
+/// Crashes of agents at each point of the journal in a thousand seeds, at the least.
+const POINT_LEAST: u64 = 10;
+
+/// Returns every point of the journal that is demanded.
+fn points() -> impl Iterator<Item = Point> {
+    KINDS.iter().flat_map(|kind| When::ALL.map(|when| Point { kind, when }))
+}
+
 /// Counts of one history or of many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Coverage(BTreeMap<Counter, u64>);
+pub struct Coverage {
+    counts: BTreeMap<Counter, u64>,
+    points: BTreeMap<Point, u64>,
+}
 
 impl Coverage {
     /// Counts one more.
     pub fn count(&mut self, counter: Counter) {
-        *self.0.entry(counter).or_default() += 1;
+        *self.counts.entry(counter).or_default() += 1;
+    }
+
+    /// Counts one more crash at a point of the journal.
+    pub fn count_point(&mut self, point: Point) {
+        *self.points.entry(point).or_default() += 1;
     }
 
     /// Returns how often `counter` was counted.
     pub fn of(&self, counter: Counter) -> u64 {
-        self.0.get(&counter).copied().unwrap_or_default()
+        self.counts.get(&counter).copied().unwrap_or_default()
     }
 
     /// Adds what another history counted.
     pub fn add(&mut self, other: &Self) {
-        for (counter, count) in &other.0 {
-            *self.0.entry(*counter).or_default() += count;
+        for (counter, count) in &other.counts {
+            *self.counts.entry(*counter).or_default() += count;
         }
+        for (point, count) in &other.points {
+            *self.points.entry(*point).or_default() += count;
+        }
+    }
+
+    /// Returns every name with its count and how often it must be counted in a thousand seeds.
+    fn rows(&self) -> impl Iterator<Item = (String, u64, u64)> {
+        let counters = Counter::ALL.iter();
+        let counters = counters.map(|c| (format!("{c:?}"), self.of(*c), c.least()));
+        let points = points().map(|point| {
+            let count = self.points.get(&point).copied().unwrap_or_default();
+            (format!("Crash{:?}.{}", point.when, point.kind), count, POINT_LEAST)
+        });
+        counters.chain(points)
+    }
+
+    /// Returns all counts by name.
+    pub fn by_name(&self) -> BTreeMap<String, u64> {
+        self.rows().map(|(name, count, _)| (name, count)).collect()
     }
 
     /// Returns what was counted too seldom for `seeds` seeds.
     pub fn thin(&self, seeds: u64) -> Vec<String> {
-        let least = |counter: Counter| counter.least() * seeds / 1000;
-        Counter::ALL
-            .iter()
-            .filter(|counter| self.of(**counter) < least(**counter))
-            .map(|counter| {
-                format!("{counter:?}: {} of at least {}", self.of(*counter), least(*counter))
-            })
+        self.rows()
+            .map(|(name, count, least)| (name, count, least * seeds / 1000))
+            .filter(|(_, count, least)| count < least)
+            .map(|(name, count, least)| format!("{name}: {count} of at least {least}"))
             .collect()
     }
 }
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for counter in Counter::ALL {
-            writeln!(f, "{:>9}  {counter:?}", self.of(*counter))?;
+        for (name, count, _) in self.rows() {
+            writeln!(f, "{count:>9}  {name}")?;
         }
         Ok(())
     }

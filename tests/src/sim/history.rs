@@ -34,6 +34,8 @@ pub struct Told {
     pub lines: Vec<String>,
     /// Events in it.
     pub events: u64,
+    /// Digest of all its lines, if they were told.
+    pub digest: u64,
     /// Time it took in its own world.
     pub lasted: u64,
 }
@@ -43,7 +45,7 @@ pub fn tell(config: Config, story: Story) -> Told {
     let mut world = World::new(config, story);
     if world.config.first_start {
         for service in world.config.services.clone() {
-            if let Ok(wish) = world.plan_of(service, super::catalogue::FIRST) {
+            if let Ok(wish) = world.plan_of(&service, super::catalogue::FIRST) {
                 world.ask_and_wait(0, wish);
             }
         }
@@ -60,6 +62,7 @@ pub fn tell(config: Config, story: Story) -> Told {
         coverage: std::mem::take(&mut world.coverage),
         lines: world.story.lines().map(str::to_owned).collect(),
         events: world.events(),
+        digest: world.story.digest(),
         lasted: world.now,
     }
 }
@@ -81,7 +84,8 @@ fn come_to_rest(world: &mut World) {
     }
     let until = world.now + world.config.fleet_ms + REST_MS;
     world.run(until, |world| {
-        world.nodes.iter().all(|node| node.agent.up) && world.controllers.iter().all(|c| c.up)
+        world.nodes.iter().all(|node| node.agent.up || node.dead)
+            && world.controllers.iter().all(|c| c.up)
     });
     // What waits for a person may go on a while after that person has spoken, and wait again.
     for _ in 0..ROUNDS_MAX {
@@ -156,27 +160,39 @@ fn stuck(world: &World) -> String {
 fn still_works(world: &mut World) {
     for service in world.config.services.clone() {
         world.pass(SETTLE_MS);
-        let name = super::catalogue::name(service);
+        let name = super::catalogue::name(&service);
         let fleet = &world.log.fleet;
         let healthy = world.nodes.iter().all(|node| {
             let removed = fleet.nodes.get(&node.id).is_none_or(|node| node.removed);
-            removed || node.host.units.get(&name).is_some_and(|unit| unit.serves(world.now))
+            removed
+                || node.dead
+                || node.host.units.get(&name).is_some_and(|unit| unit.serves(world.now))
         });
         let known = fleet.nodes.iter().filter(|(_, node)| !node.removed).all(|(id, node)| {
-            let unit = world.place_of(id).and_then(|n| world.nodes[n].host.units.get(&name));
+            let place = world.place_of(id);
+            let unit = place.and_then(|n| world.nodes[n].host.units.get(&name));
+            let dead = place.is_some_and(|n| world.nodes[n].dead);
             let installed = node.installed.get(&name).map(trireme_proto::action::RunSpec::digest);
-            unit.is_some_and(|unit| unit.digest() == installed)
+            dead || unit.is_some_and(|unit| unit.digest() == installed)
         });
         let failed = fleet.upgrades.values().any(|upgrade| {
             upgrade.phase == UpgradePhase::RollbackFailed && upgrade.plan.service == name
         });
+        // A region of which nothing is left that runs is waited for, and rightly.
+        let empty = (0..world.config.nodes.len()).any(|region| {
+            let mut left = world.nodes.iter().filter(|node| {
+                node.region == region && fleet.nodes.get(&node.id).is_some_and(|n| !n.removed)
+            });
+            left.clone().next().is_some() && left.all(|node| node.dead)
+        });
         // Nodes that a person must look at first are excused.
         let spare = invariants::has_region_to_spare(world, &name);
-        if !healthy || !known || !spare || failed || fleet.active_upgrade(&name).is_some() {
+        if empty || !healthy || !known || !spare || failed || fleet.active_upgrade(&name).is_some()
+        {
             continue;
         }
         let next = if world.config.seed.is_multiple_of(2) { "1.1.0" } else { "1.2.0" };
-        let Ok(wish) = world.plan_of(service, next) else { continue };
+        let Ok(wish) = world.plan_of(&service, next) else { continue };
         let Some(answer) = world.ask_and_wait(0, wish) else {
             world.fail("progress", "a request in calm weather is not answered".to_owned());
             return;

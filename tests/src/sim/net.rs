@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::rng::Rng;
 
 /// One end of a link.
@@ -20,7 +22,7 @@ pub enum Peer {
 }
 
 /// How bad the network is, in times out of a thousand.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weather {
     /// Messages that never arrive.
     pub loss: u64,
@@ -62,6 +64,11 @@ impl Net {
     /// Returns whether messages get through both ways.
     pub fn is_open(&self, one: Peer, other: Peer, now: u64) -> bool {
         !self.is_cut(one, other, now) && !self.is_cut(other, one, now)
+    }
+
+    /// Returns whether every message gets through, once and in time.
+    pub fn is_calm(&self, now: u64) -> bool {
+        self.weather == Weather::default() && self.cuts.values().all(|until| *until <= now)
     }
 
     /// Mends everything.

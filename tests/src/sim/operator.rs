@@ -14,6 +14,7 @@ use super::message::{Asked, Message, Wish};
 use super::net::Peer;
 use super::raft::Committed;
 use super::world::{Event, World};
+use crate::invariants::Moment;
 
 /// Time after which an unanswered request is sent again.
 const ANSWER_MAX: u64 = 2500;
@@ -125,24 +126,25 @@ impl World {
         }
     }
 
-    /// Answers whoever asked for an entry.
-    pub(super) fn answer(&mut self, committed: &Committed) {
+    /// Has controller `c` answer whoever asked for an entry; an heir knows nobody who waits.
+    pub(super) fn answer(&mut self, c: usize, committed: &Committed) {
         let Some((client, sequence)) = &committed.command.origin else { return };
         let asker = self.operators.iter().position(|operator| operator.subject == *client);
-        if let (Some(operator), Some(leader)) = (asker, self.log.leader) {
+        if let Some(operator) = asker {
             let outcome = Rc::new(committed.reply.outcome.clone());
             let message = Message::Answer { sequence: *sequence, outcome };
-            self.send(Peer::Controller(leader), Peer::Operator(operator), message);
+            self.send(Peer::Controller(c), Peer::Operator(operator), message);
         }
     }
 
     pub(super) fn operator_hears(&mut self, operator: usize, message: &Message) {
+        let Message::Answer { sequence, outcome } = message else { return };
+        let (sequence, outcome) = (*sequence, Rc::clone(outcome));
+        self.note(&Moment::Answered { operator, sequence, outcome: Rc::clone(&outcome) });
         let person = &mut self.operators[operator];
-        if let Message::Answer { sequence, outcome } = message
-            && person.waiting.as_ref().is_some_and(|waiting| waiting.sequence == *sequence)
-        {
+        if person.waiting.as_ref().is_some_and(|waiting| waiting.sequence == sequence) {
             person.waiting = None;
-            person.answer = Some((*sequence, Rc::clone(outcome)));
+            person.answer = Some((sequence, outcome));
         }
     }
 

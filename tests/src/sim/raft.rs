@@ -28,6 +28,37 @@ const RETRY_MS: u64 = 80;
 /// Pause of a leader whose own proposal was refused.
 const REFUSED_MS: u64 = 200;
 
+/// Shortest and longest time until a controller that died at a commit is back.
+const RESTART_MS: (u64, u64) = (300, 8000);
+
+/// A point of a commit at which the leader can die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitPoint {
+    /// The proposals are in its log alone.
+    BeforeCommit,
+    /// They are committed, and it has applied none.
+    BeforeApply,
+    /// It has applied them, and nobody was told what came of them.
+    BeforeAnswer,
+    /// Whoever asked is being answered.
+    AfterAnswer,
+}
+
+impl CommitPoint {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::BeforeCommit, Self::BeforeApply, Self::BeforeAnswer, Self::AfterAnswer];
+
+    fn counter(self) -> Counter {
+        match self {
+            Self::BeforeCommit => Counter::DiedBeforeCommit,
+            Self::BeforeApply => Counter::DiedBeforeApply,
+            Self::BeforeAnswer => Counter::DiedBeforeAnswer,
+            Self::AfterAnswer => Counter::DiedAfterAnswer,
+        }
+    }
+}
+
 /// A committed entry and what came of it.
 #[derive(Debug)]
 pub struct Committed {
@@ -80,11 +111,27 @@ impl World {
     pub(super) fn has_majority(&self, c: usize) -> bool {
         let open = |other: usize| {
             other == c
-                || (self.controllers[other].up
+                || (self.is_awake(other)
                     && self.net.is_open(Peer::Controller(c), Peer::Controller(other), self.now))
         };
         let reached = (0..self.controllers.len()).filter(|other| open(*other)).count();
-        self.controllers[c].up && reached > self.controllers.len() / 2
+        self.is_awake(c) && reached > self.controllers.len() / 2
+    }
+
+    fn is_awake(&self, c: usize) -> bool {
+        self.controllers[c].up && self.controllers[c].asleep_until <= self.now
+    }
+
+    /// Lets the leader die at this point of a commit, if it is to.
+    fn dies_at(&mut self, c: usize, point: CommitPoint) -> bool {
+        if self.commit_trap != Some(point) {
+            return false;
+        }
+        self.commit_trap = None;
+        self.coverage.count(point.counter());
+        let back = self.rng.between(RESTART_MS.0, RESTART_MS.1);
+        self.crash_controller(c, back);
+        true
     }
 
     pub(super) fn on_commit(&mut self, c: usize, term: u64) {
@@ -102,11 +149,18 @@ impl World {
             self.after(RETRY_MS, Event::Commit { controller: c, term });
             return;
         }
+        if self.dies_at(c, CommitPoint::BeforeCommit) {
+            return;
+        }
         let Some(lead) = &mut self.controllers[c].lead else { return };
         let proposals = std::mem::take(&mut lead.pending);
         lead.commit_due = false;
+        let first = self.log.entries.len();
         for proposal in proposals {
             self.append(term, proposal);
+        }
+        if self.dies_at(c, CommitPoint::BeforeApply) {
+            return;
         }
         let commit = self.log.last();
         for other in (0..self.controllers.len()).filter(|other| *other != c) {
@@ -114,6 +168,14 @@ impl World {
             self.send(Peer::Controller(c), Peer::Controller(other), message);
         }
         self.apply_upto(c, commit);
+        if self.dies_at(c, CommitPoint::BeforeAnswer) {
+            return;
+        }
+        for place in first..self.log.entries.len() {
+            let committed = Rc::clone(&self.log.entries[place]);
+            self.answer(c, &committed);
+        }
+        self.dies_at(c, CommitPoint::AfterAnswer);
     }
 
     /// Commits one entry.
@@ -133,7 +195,6 @@ impl World {
             lead.pause_until = self.now + REFUSED_MS;
         }
         self.remember_actions(&committed);
-        self.answer(&committed);
         self.note(&Moment::Committed(committed));
     }
 
@@ -149,6 +210,7 @@ impl World {
             }),
             (_, Outcome::Refused(_)) => None,
             (Body::StandDown { .. }, _) => Some(Counter::StoodDown),
+            (Body::Skip { .. }, _) => Some(Counter::LeftOut),
             (Body::Reoffer { .. }, _) => Some(Counter::Reoffers),
             (Body::Revert { .. }, _) => Some(Counter::Reverts),
             (Body::RemoveNode { .. }, _) => Some(Counter::Removed),
@@ -198,7 +260,7 @@ impl World {
     }
 
     /// Elects one of those that reach a majority, if there is one.
-    pub(super) fn elect(&mut self) {
+    pub fn elect(&mut self) {
         let able: Vec<usize> =
             (0..self.controllers.len()).filter(|c| self.has_majority(*c)).collect();
         let others: Vec<usize> =

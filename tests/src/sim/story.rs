@@ -1,6 +1,7 @@
 //! What happened, line by line, for people; written only when somebody will read it.
 //!
-//! A sweep runs without it. A seed that fails is run again with it: one seed is one history.
+//! A sweep runs without it. A seed that fails is run again with it: one seed is one history. The
+//! digest of all lines tells whether two histories are the same without keeping them.
 
 use std::collections::VecDeque;
 use std::fmt::{Display, Write as _};
@@ -8,11 +9,15 @@ use std::fmt::{Display, Write as _};
 /// Lines of a failing story that are printed: what led to the violation, and little else.
 pub const LINES_SHOWN: usize = 60;
 
+/// The number that an empty digest begins with, and what each byte is multiplied in with (FNV-1a).
+const FNV: (u64, u64) = (0xcbf2_9ce4_8422_2325, 0x0100_0000_01b3);
+
 /// A recorder of lines.
 #[derive(Debug, Default)]
 pub struct Story {
     keep: Option<usize>,
     lines: VecDeque<String>,
+    digest: u64,
 }
 
 impl Story {
@@ -21,9 +26,9 @@ impl Story {
         Self::default()
     }
 
-    /// Returns a recorder that keeps the last `lines` lines.
+    /// Returns a recorder that keeps the last `lines` lines, and the digest of all.
     pub fn of_last(lines: usize) -> Self {
-        Self { keep: Some(lines), lines: VecDeque::new() }
+        Self { keep: Some(lines), lines: VecDeque::new(), digest: FNV.0 }
     }
 
     /// Writes down that `who` did `what` at `at`.
@@ -32,6 +37,9 @@ impl Story {
         let mut line = String::new();
         // Writing to a string cannot fail.
         let _ = write!(line, "{:>5}.{:03}  {who:<10} {}", at / 1000, at % 1000, what());
+        for byte in line.bytes() {
+            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(FNV.1);
+        }
         self.lines.push_back(line);
         if self.lines.len() > keep {
             self.lines.pop_front();
@@ -43,8 +51,8 @@ impl Story {
         self.lines.iter().map(String::as_str)
     }
 
-    /// Returns whether anything is written down.
-    pub fn is_kept(&self) -> bool {
-        self.keep.is_some()
+    /// Returns the digest of all lines, kept or not.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 }

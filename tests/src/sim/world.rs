@@ -1,7 +1,7 @@
 //! The simulated world: everything in it, the queue of what will happen, and the loop that lets
 //! it happen. One configuration is one history, to the byte.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use trireme_agent::plan::{Key, Look, Memory, Outcome, State, Task};
@@ -18,11 +18,12 @@ use super::clock::{Clock, DRIFT_MAX};
 use super::config::{CONTROLLERS, Config};
 use super::controller::{Controller, INCARNATION};
 use super::coverage::{Counter, Coverage};
+use super::drive::Drive;
 use super::host::{Host, Process, Spec};
 use super::message::Message;
 use super::net::{Net, Peer};
 use super::operator::Operator;
-use super::raft::Log;
+use super::raft::{CommitPoint, Log};
 use super::rng::Rng;
 use super::story::Story;
 use crate::invariants::{self, Moment, Rule};
@@ -39,6 +40,7 @@ const EVENTS_MAX: u64 = 400_000;
 pub(crate) enum Event {
     Deliver { from: Peer, to: Peer, message: Rc<Message> },
     AgentUp { node: usize, life: u64, rebooted: bool },
+    AgentDies { node: usize, life: u64 },
     AgentTick { node: usize, life: u64 },
     Connect { node: usize, life: u64 },
     Synced { node: usize, life: u64 },
@@ -94,6 +96,8 @@ pub struct World {
     pub violation: Option<Violation>,
     /// Names of the nodes, by place.
     pub(crate) names: Rc<Vec<NodeId>>,
+    /// Point of the next commit at which the leader will die.
+    pub commit_trap: Option<CommitPoint>,
     /// Actions committed lately.
     pub(crate) actions: VecDeque<Rc<Action>>,
     pub(crate) rng: Rng,
@@ -136,6 +140,7 @@ impl World {
             coverage: Coverage::default(),
             violation: None,
             names,
+            commit_trap: None,
             actions: VecDeque::new(),
             rng,
             places,
@@ -172,6 +177,9 @@ impl World {
         self.log.term = 1;
         self.elect();
         self.at(1, Event::RaftWatch);
+        if let Some(n) = self.config.dead.filter(|n| *n < self.nodes.len()) {
+            self.never_comes_up(n);
+        }
         for n in 0..self.nodes.len() {
             let life = self.nodes[n].agent.life;
             let delay = self.rng.between(1, 400);
@@ -190,7 +198,7 @@ impl World {
     /// Makes it so that version [`FIRST`] has run everywhere for long.
     fn already_running(&mut self) {
         for service in self.config.services.clone() {
-            let name = catalogue::name(service);
+            let name = catalogue::name(&service);
             let first = catalogue::name(FIRST);
             let spec = self.log.fleet.run_spec(&name, &first).expect("it was applied");
             let shared = Spec::new(spec.clone());
@@ -208,6 +216,7 @@ impl World {
                 node.host.artifacts.insert(spec.release.artifact.sha256);
                 let started = Memory { started: true, ..Memory::default() };
                 node.agent.disk.services.insert(name.clone(), started);
+                node.drive.begin_with(&node.agent.disk);
                 if let Some(record) = self.log.fleet.nodes.get_mut(&node.id) {
                     record.installed.insert(name.clone(), spec.clone());
                     let seen = Observed {
@@ -220,6 +229,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A machine is gone before anything begins, and does not come back.
+    fn never_comes_up(&mut self, n: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        (node.dead, node.powered) = (true, false);
+        node.host.lose_power(now);
+        self.coverage.count(Counter::DeadBefore);
+        self.story.say(now, &self.nodes[n].id, || "is gone for good".to_owned());
     }
 
     /// Returns the place of a node.
@@ -272,6 +291,19 @@ impl World {
         self.rules = rules;
     }
 
+    /// Returns whether a leader leads, every machine that ever was runs, and nothing stands between.
+    pub fn all_is_well(&self) -> bool {
+        let (log, now) = (&self.log, self.now);
+        let lead = log.leader.and_then(|leader| self.controllers[leader].lead.as_ref());
+        lead.is_some_and(|lead| lead.term == log.term)
+            && self.net.is_calm(now)
+            && self.controllers.iter().all(|c| c.up && c.asleep_until <= now)
+            && self.nodes.iter().filter(|node| !node.dead).all(|node| {
+                let mut units = node.host.units.values();
+                node.agent.up && node.asleep_until <= now && units.all(|unit| unit.ill_until <= now)
+            })
+    }
+
     /// Records a broken promise; the first one counts.
     pub(crate) fn fail(&mut self, rule: &str, what: String) {
         if self.violation.is_none() {
@@ -304,7 +336,7 @@ impl World {
         while self.actions.len() > ACTIONS_KEPT {
             self.actions.pop_front();
         }
-        let forges = !self.calm && self.config.rough.mix.forge > 0;
+        let forges = !self.calm && self.config.rough.mix.has("forge");
         for action in new {
             if forges && self.rng.chance(OLD_VIEWS) {
                 self.offer_on_an_old_view(action);
@@ -344,7 +376,41 @@ impl World {
         self.events
     }
 
+    /// Returns until when the machine sleeps on which something would happen.
+    fn asleep_until(&self, event: &Event) -> u64 {
+        match event {
+            Event::Deliver { to: Peer::Node(node), .. }
+            | Event::AgentUp { node, .. }
+            | Event::AgentDies { node, .. }
+            | Event::AgentTick { node, .. }
+            | Event::Connect { node, .. }
+            | Event::Synced { node, .. }
+            | Event::Looked { node, .. }
+            | Event::Probed { node, .. }
+            | Event::StepEffect { node, .. }
+            | Event::StepEnd { node, .. } => self.nodes[*node].asleep_until,
+            Event::Deliver { to: Peer::Controller(controller), .. }
+            | Event::ControllerUp { controller, .. }
+            | Event::LeadTick { controller, .. }
+            | Event::Plan { controller, .. }
+            | Event::Commit { controller, .. } => self.controllers[*controller].asleep_until,
+            Event::Deliver { to: Peer::Operator(_), .. }
+            | Event::RaftWatch
+            | Event::Operate { .. }
+            | Event::Retry { .. }
+            | Event::Fault => 0,
+        }
+    }
+
     fn happen(&mut self, event: Event) {
+        let until = self.asleep_until(&event);
+        if until > self.now {
+            // Whoever sent it gives the connection up long before the other end wakes.
+            if !matches!(event, Event::Deliver { .. }) {
+                self.at(until, event);
+            }
+            return;
+        }
         match event {
             Event::Deliver { from, to, message } => match (from, to) {
                 (Peer::Controller(c), Peer::Node(n)) => self.node_hears(n, c, &message),
@@ -357,6 +423,7 @@ impl World {
                     self.start_agent(node, rebooted);
                 }
             }
+            Event::AgentDies { node, life } => self.on_agent_dies(node, life),
             Event::AgentTick { node, life } => self.on_agent_tick(node, life),
             Event::Connect { node, life } => self.on_connect(node, life),
             Event::Synced { node, life } => self.on_synced(node, life),
@@ -398,6 +465,10 @@ fn machine(config: &Config, rng: &mut Rng, region: usize, number: usize) -> Node
         host,
         clock: clock(rng),
         powered: true,
+        dead: false,
+        asleep_until: 0,
+        drive: if config.real_journal { Drive::with_journal() } else { Drive::default() },
+        traps: BTreeSet::new(),
     }
 }
 

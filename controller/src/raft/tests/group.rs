@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Status};
 
 use crate::raft::failure::StartError;
 use crate::raft::machine::{Machine, Position, Row, View};
-use crate::raft::{Config, Dial, DialError, DiskError, Member, PeerIdentity, Profile, Raft, Role};
+use crate::raft::{
+    Config, Dial, DialError, DiskError, Line, Member, PeerIdentity, Profile, Raft, Role, line,
+};
 
 /// Bound of every wait: far above what a loaded machine needs.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -64,18 +66,18 @@ impl View for Notes {
 pub(crate) struct Plain(pub String);
 
 impl Dial for Plain {
-    fn channel(&self, member: &Member) -> Result<Channel, DialError> {
-        Ok(plain_channel(&member.addr, &self.0))
+    fn line(&self, member: &Member) -> Result<Line, DialError> {
+        Ok(plain_line(&member.addr, &self.0))
     }
 }
 
-pub(crate) fn plain_channel(addr: &str, name: &str) -> Channel {
-    Endpoint::from_shared(format!("http://{addr}"))
+pub(crate) fn plain_line(addr: &str, name: &str) -> Line {
+    let endpoint = Endpoint::from_shared(format!("http://{addr}"))
         .expect("an address")
         .user_agent(name.to_owned())
         .expect("a name")
-        .connect_timeout(Duration::from_secs(1))
-        .connect_lazy()
+        .connect_timeout(Duration::from_secs(1));
+    line(endpoint.connect_lazy())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of an interceptor")]

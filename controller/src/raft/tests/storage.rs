@@ -100,6 +100,17 @@ async fn a_vote_is_on_disk_when_it_is_answered() {
 }
 
 #[tokio::test]
+async fn what_is_truncated_is_off_the_disk_when_it_is_answered() {
+    let disk = FaultyDisk::default();
+    let mut log = open(&disk);
+    let entries = vec![entry(1, 0), entry(1, 1), entry(1, 2)];
+    log.append(entries).await.unwrap().await.unwrap().unwrap();
+    log.store.truncate_after(Some(id(1, 0))).await.unwrap();
+    // A snapshot that replaces the rest may be durable before the log's next entry is.
+    assert_eq!(open(&disk.after_crash(|| false)).read().await, vec![entry(1, 0)]);
+}
+
+#[tokio::test]
 async fn a_failed_sync_ends_every_acknowledgement_for_good() {
     let disk = FaultyDisk::default();
     let mut log = open(&disk);

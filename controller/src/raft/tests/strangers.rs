@@ -6,7 +6,7 @@ use tonic::{Code, Request};
 use trireme_proto::wire;
 use trireme_proto::wire::raft_client::RaftClient;
 
-use super::group::{DEADLINE, Group, eventually, plain_channel};
+use super::group::{DEADLINE, Group, eventually, plain_line};
 use crate::raft::{DiskError, ENVELOPE, Fatal, Role, StartError, identify};
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_directory_of_another_fleet_name_or_id_is_refused_at_start() {
 
 /// Calls a member as `caller` with this envelope, and returns how it was refused.
 async fn refusal(group: &Group, caller: &str, envelope: wire::RaftEnvelope) -> (Code, String) {
-    let channel = plain_channel(&group.node(0).addr.to_string(), caller);
+    let channel = plain_line(&group.node(0).addr.to_string(), caller);
     let mut request = Request::new(wire::RaftVoteRequest {
         vote: Some(wire::RaftVote { term: 1000, node: 2, committed: false }),
         last: Some(wire::RaftLogId { term: 1000, leader: 2, index: 1000 }),
@@ -136,9 +136,9 @@ async fn who_speaks_for_somebody_else_is_refused_before_anything_is_looked_at() 
 async fn a_member_says_who_it_is_to_controllers_only() {
     let group = Group::strangers(1, 1000);
     let addr = group.node(0).addr.to_string();
-    let found = identify(plain_channel(&addr, "c2"), DEADLINE).await.unwrap();
+    let found = identify(plain_line(&addr, "c2"), DEADLINE).await.unwrap();
     assert_eq!(&found.identity, group.node(0).raft.identity());
     assert!(!found.initialized);
-    let refused = identify(plain_channel(&addr, "agent-7"), DEADLINE).await.unwrap_err();
+    let refused = identify(plain_line(&addr, "agent-7"), DEADLINE).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }

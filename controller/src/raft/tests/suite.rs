@@ -1,4 +1,4 @@
-//! The library's conformance suite, on the store and the state machine as they run.
+//! The library's conformance suites, on the store, the state machine and the runtime as they run.
 
 use std::sync::{Arc, RwLock};
 
@@ -12,6 +12,7 @@ use crate::raft::config::{Config, Profile};
 use crate::raft::disk::{Disk, open_file};
 use crate::raft::failure::Failure;
 use crate::raft::log_store::{self, Closer, LogStore};
+use crate::raft::runtime::Runtime;
 use crate::raft::snapshot::Snapshots;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::Types;
@@ -45,4 +46,9 @@ impl StoreBuilder<Types, LogStore, StateMachine<Notes>, (TempDir, Closer)> for S
 #[tokio::test]
 async fn the_store_passes_the_librarys_whole_suite() {
     Suite::test_all(Stores).await.expect("conforms");
+}
+
+#[test]
+fn the_runtime_passes_the_librarys_whole_suite() {
+    openraft_rt::testing::Suite::<Runtime>::test_all();
 }

@@ -1,6 +1,6 @@
 //! Applies what concerns the ledger: giving a grant, vouching anew, and ending one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_proto::action::ActionKind;
 use trireme_proto::id::{ActionId, GrantId, NodeId, UpgradeId};
@@ -9,7 +9,7 @@ use trireme_proto::time::Span;
 
 use super::{Context, no_upgrade, upgrade};
 use crate::state::command::{Evidence, Outcome};
-use crate::state::fleet::{Class, Fleet, Grant, GrantState, Stage, WaveRecord};
+use crate::state::fleet::{Class, Fleet, Grant, GrantState, Node, Stage, WaveRecord};
 use crate::state::ledger::{Ask, Pair, judge};
 
 /// Ended grants that are kept for people to look at.
@@ -177,26 +177,41 @@ pub(super) fn reoffer(
     actions: &[ActionId],
     evidence: &Evidence,
 ) -> Result<Outcome, Problem> {
-    for id in actions {
-        let found = fleet.nodes.iter().find_map(|(name, node)| {
-            let record = node.action.as_ref().filter(|record| record.action.id == *id)?;
-            record.progress.is_none().then(|| (name.clone(), record.action.clone()))
-        });
-        let Some((name, action)) = found else { continue };
-        if matches!(action.kind, ActionKind::Switch(_)) {
-            let upgrade =
-                fleet.upgrades.get(&action.upgrade).ok_or_else(|| no_upgrade(action.upgrade))?;
-            let grant =
-                upgrade.waves.iter().find(|w| w.nodes.contains_key(&name)).and_then(|w| w.grant);
-            let takes = BTreeSet::from([(name.clone(), action.service.clone())]);
-            judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &takes, within: grant })?;
-        }
+    let wanted: BTreeSet<ActionId> = actions.iter().copied().collect();
+    let waits = |node: &Node| {
+        let record = node.action.as_ref().filter(|record| wanted.contains(&record.action.id));
+        record.is_some_and(|record| record.progress.is_none())
+    };
+    let found: Vec<NodeId> =
+        fleet.nodes.iter().filter(|(_, node)| waits(node)).map(|(name, _)| name.clone()).collect();
+    judge_again(fleet, &found, evidence)?;
+    for name in found {
         if let Some(record) = fleet.nodes.get_mut(&name).and_then(|node| node.action.as_mut()) {
             record.offer_term = context.at.term;
             context.wake.insert(name);
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Judges the switches among the newest actions of `nodes`, those of one grant as one.
+fn judge_again(fleet: &Fleet, nodes: &[NodeId], evidence: &Evidence) -> Result<(), Problem> {
+    let mut switches: BTreeMap<Option<GrantId>, BTreeSet<Pair>> = BTreeMap::new();
+    for name in nodes {
+        let record = fleet.nodes.get(name).and_then(|node| node.action.as_ref());
+        let Some(action) = record.map(|record| &record.action) else { continue };
+        if matches!(action.kind, ActionKind::Switch(_)) {
+            let upgrade =
+                fleet.upgrades.get(&action.upgrade).ok_or_else(|| no_upgrade(action.upgrade))?;
+            let grant =
+                upgrade.waves.iter().find(|w| w.nodes.contains_key(name)).and_then(|w| w.grant);
+            switches.entry(grant).or_default().insert((name.clone(), action.service.clone()));
+        }
+    }
+    for (within, takes) in &switches {
+        judge(fleet, evidence, Ask { class: Class::Upgrade, takes, within: *within })?;
+    }
+    Ok(())
 }
 
 /// Forgets the oldest ended grants beyond what people look at.

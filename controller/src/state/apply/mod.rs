@@ -3,6 +3,7 @@
 mod grant;
 mod manifest;
 mod node;
+mod note;
 mod report;
 mod rollback;
 #[cfg(test)]
@@ -171,6 +172,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             node::join(fleet, context, token, secret_hash, incarnation)
         }
         Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
+        Body::Note { object, text } => note::set(fleet, context, object, text),
         Body::Observe { nodes } => {
             node::observe(fleet, context, nodes);
             Ok(Outcome::Done)

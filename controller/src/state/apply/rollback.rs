@@ -119,7 +119,12 @@ pub(super) fn stand_down(
     wave: usize,
     reason: &str,
 ) -> Result<Outcome, Problem> {
-    let upgrade = upgrade::running(fleet, id)?;
+    let upgrade = fleet.upgrades.get(&id).ok_or_else(|| no_upgrade(id))?;
+    // One that was stopped still calls back what nobody has begun.
+    let aborting = upgrade.phase == UpgradePhase::Aborting;
+    if !aborting {
+        upgrade::running(fleet, id)?;
+    }
     let Some(record) = upgrade.waves.get(wave) else { return Err(no_upgrade(id)) };
     // Switches that no agent has accepted are called back; the proof comes as a report.
     let unaccepted: Vec<NodeId> = record
@@ -137,7 +142,7 @@ pub(super) fn stand_down(
         .collect();
     return_unstarted(fleet, context, id);
     revert_nodes(fleet, context, id, wave, &unaccepted);
-    if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
+    if let Some(upgrade) = fleet.upgrades.get_mut(&id).filter(|_| !aborting) {
         upgrade.reason = Some(reason.to_owned());
     }
     upgrade::advance_all(fleet);

@@ -10,6 +10,7 @@ use trireme_proto::time::{FleetTime, Span, WallTime};
 use trireme_proto::view::UpgradePhase;
 
 mod found;
+mod note;
 
 use super::{Position, apply};
 use crate::state::command::{Actor, Body, Command, Evidence, Outcome};

@@ -19,6 +19,7 @@ use trireme_proto::view::UpgradePhase;
 use super::{Context, Order, commit_action, grant, no_upgrade};
 use crate::state::command::{Evidence, Outcome};
 use crate::state::fleet::{Class, Fleet, Stage, Upgrade, WaveRecord};
+use crate::state::hints::Hints;
 use crate::state::ledger::{Ask, judge};
 use crate::state::waves;
 
@@ -125,6 +126,7 @@ fn record(fleet: &Fleet, context: &Context<'_>, plan: Plan) -> Result<Upgrade, P
                     (node.clone(), stage)
                 })
                 .collect(),
+            hints: Hints::default(),
         })
         .collect();
     Ok(Upgrade {
@@ -438,7 +440,12 @@ fn advance(fleet: &mut Fleet, id: UpgradeId) {
                         | Stage::Reverted
                 )
         };
-        if wave.baking.is_none() && wave.nodes.values().any(up) && wave.nodes.iter().all(through) {
+        // What was never drained has nobody up: no need to look at its nodes.
+        if wave.baking.is_none()
+            && wave.drained_at.is_some()
+            && wave.hints.coming.all(&wave.nodes, through)
+            && wave.nodes.values().any(up)
+        {
             wave.baking = Some(*now);
             wave.moved = *now;
         }
@@ -450,7 +457,8 @@ fn advance(fleet: &mut Fleet, id: UpgradeId) {
             Stage::Reverting { .. } | Stage::Dirty { .. } => false,
             _ => stage.touched_by().is_none(),
         };
-        if wave.nodes.iter().all(at_rest)
+        if wave.grant.is_some()
+            && wave.hints.resting.all(&wave.nodes, at_rest)
             && let Some(grant) = wave.grant.take()
         {
             proven.push(grant);
@@ -466,26 +474,16 @@ fn advance(fleet: &mut Fleet, id: UpgradeId) {
 fn end(fleet: &mut Fleet, id: UpgradeId) {
     let now = fleet.now;
     let Some(upgrade) = fleet.upgrades.get_mut(&id) else { return };
-    let stages = || upgrade.waves.iter().flat_map(|wave| wave.nodes.values());
-    let dirty = stages().any(|stage| matches!(stage, Stage::Dirty { .. }));
-    let reverting = stages().any(|stage| matches!(stage, Stage::Reverting { .. }));
-    let touched = stages().any(|stage| stage.touched_by().is_some());
-    let moving = stages().any(|stage| {
-        matches!(stage, Stage::Switching { .. } | Stage::Up { .. } | Stage::Confirming { .. })
-    });
-    let granted = upgrade.waves.iter().any(|wave| wave.grant.is_some());
     let phase = match upgrade.phase {
-        UpgradePhase::Running if upgrade.waves.iter().all(WaveRecord::has_passed) => {
-            Some(UpgradePhase::Succeeded)
+        // The last wave first: until it has passed there is no need to look at the others.
+        UpgradePhase::Running => {
+            let passed = |(_, stage): (&NodeId, &Stage)| stage.has_passed();
+            let mut waves = upgrade.waves.iter_mut().rev();
+            waves
+                .all(|wave| wave.hints.passing.all(&wave.nodes, passed))
+                .then_some(UpgradePhase::Succeeded)
         }
-        UpgradePhase::Aborting if !moving && !reverting && dirty => {
-            Some(UpgradePhase::RollbackFailed)
-        }
-        UpgradePhase::Aborting if !moving && !reverting && !granted => Some(UpgradePhase::Aborted),
-        UpgradePhase::RollingBack if !touched && !reverting && dirty => {
-            Some(UpgradePhase::RollbackFailed)
-        }
-        UpgradePhase::RollingBack if !touched && !reverting => Some(UpgradePhase::RolledBack),
+        UpgradePhase::Aborting | UpgradePhase::RollingBack => stopped(upgrade),
         _ => None,
     };
     let Some(phase) = phase else { return };
@@ -499,6 +497,31 @@ fn end(fleet: &mut Fleet, id: UpgradeId) {
         release.good = true;
     }
     forget(fleet, &service);
+}
+
+/// Returns how an upgrade ends that does not go forward, once nothing of it is under way.
+fn stopped(upgrade: &Upgrade) -> Option<UpgradePhase> {
+    let any = |wanted: fn(&Stage) -> bool| {
+        upgrade.waves.iter().flat_map(|wave| wave.nodes.values()).any(wanted)
+    };
+    let dirty = |stage: &Stage| matches!(stage, Stage::Dirty { .. });
+    let reverting = |stage: &Stage| matches!(stage, Stage::Reverting { .. });
+    let touched = |stage: &Stage| stage.touched_by().is_some();
+    let moving = |stage: &Stage| {
+        matches!(stage, Stage::Switching { .. } | Stage::Up { .. } | Stage::Confirming { .. })
+    };
+    let aborting = upgrade.phase == UpgradePhase::Aborting;
+    if any(if aborting { moving } else { touched }) || any(reverting) {
+        return None;
+    }
+    if any(dirty) {
+        return Some(UpgradePhase::RollbackFailed);
+    }
+    if !aborting {
+        return Some(UpgradePhase::RolledBack);
+    }
+    let granted = upgrade.waves.iter().any(|wave| wave.grant.is_some());
+    (!granted).then_some(UpgradePhase::Aborted)
 }
 
 /// Forgets the oldest ended upgrades of a service.

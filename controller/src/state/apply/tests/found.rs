@@ -85,6 +85,26 @@ fn what_never_began_returns_to_traffic_when_the_rest_of_its_wave_goes_back() {
     assert!(!log.is_held(grant));
 }
 
+/// While an upgrade was being aborted, what nobody had begun could not be called back: the leader
+/// proposed it for ever, and apply refused.
+#[test]
+fn an_aborted_upgrade_calls_back_what_nobody_has_begun() {
+    let mut log = Log::serving();
+    let id = log.start().unwrap();
+    let grant = log.switch(id, 0, WAVES[0]);
+    log.apply(Body::AbortUpgrade { upgrade: id, reason: "enough".to_owned() }).unwrap();
+    let reason = "short of regions".to_owned();
+    log.apply(Body::StandDown { upgrade: id, wave: 0, reason }).unwrap();
+    for node in WAVES[0] {
+        assert!(matches!(log.stage_of(id, 0, node), Stage::Reverting { .. }), "{node}");
+        log.report(node, Progress::Done);
+    }
+    assert_eq!(log.fleet.upgrades[&id].phase, UpgradePhase::Aborted);
+    assert_eq!(log.fleet.upgrades[&id].reason.as_deref(), Some("enough"));
+    assert!(log.fleet.nodes.values().all(|node| node.drained.is_empty()));
+    assert!(!log.is_held(grant));
+}
+
 /// What was called back asks the ledger anew once the rest of its wave has come through.
 #[test]
 fn the_rest_of_a_wave_gets_a_grant_of_its_own() {
