@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -76,6 +77,8 @@ pub struct Counts {
     pub refused: u64,
     /// Handshakes that took too long.
     pub timed_out: u64,
+    /// Sockets whose callers had given up before it was their turn.
+    pub gone: u64,
     /// Errors of accept itself, followed by a pause.
     pub accept_errors: u64,
 }
@@ -86,6 +89,7 @@ struct Counters {
     crowded: AtomicU64,
     refused: AtomicU64,
     timed_out: AtomicU64,
+    gone: AtomicU64,
     accept_errors: AtomicU64,
 }
 
@@ -102,6 +106,7 @@ impl Watch {
             crowded: read(&self.0.crowded),
             refused: read(&self.0.refused),
             timed_out: read(&self.0.timed_out),
+            gone: read(&self.0.gone),
             accept_errors: read(&self.0.accept_errors),
         }
     }
@@ -115,6 +120,8 @@ pub type Incoming = ReceiverStream<io::Result<Connection>>;
 enum Refused {
     #[error("handshake took too long")]
     TimedOut,
+    #[error("client gave up before its turn")]
+    Gone,
     #[error("handshake failed")]
     Handshake(#[source] io::Error),
     #[error("client sent no certificate")]
@@ -271,6 +278,7 @@ impl Counters {
     fn note(&self, addr: SocketAddr, refused: &Refused) {
         let counter = match refused {
             Refused::TimedOut => &self.timed_out,
+            Refused::Gone => &self.gone,
             _ => &self.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -286,6 +294,11 @@ impl Handshake {
         addr: SocketAddr,
     ) -> Result<(TlsStream<TcpStream>, Caller), Refused> {
         tcp.set_nodelay(true).map_err(Refused::Handshake)?;
+        // In a storm callers wait in the backlog longer than they have patience. A handshake with
+        // one who has left would cost as much as any, and let others wait longer still.
+        if has_left(&tcp) {
+            return Err(Refused::Gone);
+        }
         let tls = timeout(self.timeout, self.tls.accept(tcp)).await;
         let tls = tls.map_err(|_| Refused::TimedOut)?.map_err(Refused::Handshake)?;
         let Some(fleet) = self.fleet else {
@@ -300,6 +313,12 @@ impl Handshake {
         let peer = Some(Arc::new(Peer::new(verified, addr)));
         Ok((tls, Caller { addr, peer }))
     }
+}
+
+/// Returns whether the other end has closed its side: nobody does who waits for an answer.
+fn has_left(tcp: &TcpStream) -> bool {
+    let mut end = [PollFd::new(tcp, PollFlags::RDHUP)];
+    poll(&mut end, Some(&Timespec::default())).is_ok_and(|found| found > 0)
 }
 
 /// Returns whether an error of accept belongs to the one socket that was at the head of the queue.

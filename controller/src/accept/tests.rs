@@ -368,6 +368,28 @@ async fn idle_connections_that_fill_every_place_are_cleared_in_time() {
 }
 
 #[tokio::test]
+async fn callers_that_gave_up_before_their_turn_cost_no_handshake() {
+    let fleet = Fleet::new();
+    let limits = Limits {
+        handshakes: 1,
+        handshake_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let served = Served::start(Acceptor::mutual, &fleet.controller(), limits).await;
+    let idle = served.bare(60).await;
+    let hello: &[u8] = &[22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
+    for last in 61..71 {
+        // In the backlog behind the idle one, and gone before it is cleared.
+        served.bare(last).await.write_all(hello).await.unwrap();
+    }
+    served.until(|counts| counts.gone == 10).await;
+    assert!(ask(served.channel(&fleet.agent("aws-1"))).await.is_ok());
+    assert_eq!(served.watch.counts().refused, 0);
+    drop(idle);
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn garbage_does_not_stop_the_loop() {
     let fleet = Fleet::new();
     let served = Served::mutual(&fleet.controller()).await;
@@ -384,7 +406,8 @@ async fn garbage_does_not_stop_the_loop() {
         let mut rest = Vec::new();
         let _reset = timeout(PATIENCE, bare.read_to_end(&mut rest)).await.unwrap().is_err();
     }
-    served.until(|counts| counts.refused == 5).await;
+    // Who has hung up before we looked is not even refused.
+    served.until(|counts| counts.refused + counts.gone == 5).await;
     assert!(ask(served.channel(&fleet.agent("aws-1"))).await.is_ok());
     served.stop().await;
 }

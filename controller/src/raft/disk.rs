@@ -1,8 +1,9 @@
 //! A controller's data directory, tied for ever to one fleet, one Raft id and one random mark.
 //!
 //! ```text
-//! DIR/raft.redb    the log, the vote, and the row that ties the directory
-//! DIR/snapshots/   at most two snapshots
+//! DIR/raft.redb      the log, the vote, and the row that ties the directory
+//! DIR/raft.journal   what is not in raft.redb yet
+//! DIR/snapshots/     at most two snapshots
 //! ```
 //!
 //! A directory that was emptied would have forgotten its vote and the entries it acknowledged, so
@@ -18,8 +19,8 @@ use trireme_proto::wire;
 
 use super::config::Config;
 use super::failure::io_error;
-use super::log_writer::{LOG, META};
 use super::place;
+use super::store::{Files, LOG, META, Store};
 
 /// File of the log, in the data directory.
 const LOG_FILE: &str = "raft.redb";
@@ -27,9 +28,6 @@ const LOG_FILE: &str = "raft.redb";
 const SNAPSHOTS: &str = "snapshots";
 /// Row that ties the directory.
 const IDENTITY: &str = "identity";
-/// Pages kept by the store; the newest entries are cached apart.
-const PAGE_CACHE_BYTES: usize = 4 << 20;
-
 /// Whose data a directory holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -98,25 +96,16 @@ pub enum DiskError {
     },
 }
 
-/// How the log's file is opened; tests put a faulty disk here.
-pub type Opener = dyn Fn(&Path) -> Result<Database, redb::DatabaseError> + Send + Sync;
-
-/// Opens the file as a controller does.
-pub(super) fn open_file(path: &Path) -> Result<Database, redb::DatabaseError> {
-    Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)
-}
-
 /// An opened data directory.
 pub(super) struct Disk {
     pub identity: Identity,
-    pub database: Database,
-    pub log: PathBuf,
+    pub store: Store,
     pub snapshots: PathBuf,
 }
 
 impl Disk {
     /// Opens the directory of `config`, or makes it.
-    pub(super) fn open(config: &Config, opener: &Opener) -> Result<Self, DiskError> {
+    pub(super) fn open(config: &Config, files: &dyn Files) -> Result<Self, DiskError> {
         let (log, snapshots) = (config.dir.join(LOG_FILE), config.dir.join(SNAPSHOTS));
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -130,10 +119,10 @@ impl Disk {
             if has_snapshot {
                 return Err(DiskError::LogMissing { path: log, snapshots });
             }
-            make(config, &log, opener)?;
+            make(config, &log, files)?;
             sync_dir(&config.dir).map_err(at(&config.dir))?;
         }
-        let database = opener(&log).map_err(|error| opening(&log, error))?;
+        let database = files.database(&log).map_err(|error| opening(&log, error))?;
         let identity = read_identity(&database)
             .map_err(at(&log))?
             .ok_or_else(|| DiskError::Unmarked { path: log.clone() })?;
@@ -149,19 +138,21 @@ impl Disk {
                 name: config.name.clone(),
             });
         }
-        Ok(Self { identity, database, log, snapshots })
+        let store = Store::open(database, &log, files).map_err(at(&log))?;
+        sync_dir(&config.dir).map_err(at(&config.dir))?;
+        Ok(Self { identity, store, snapshots })
     }
 }
 
 /// Makes the log under another name and renames it, so that a crash leaves all of it or nothing.
-fn make(config: &Config, log: &Path, opener: &Opener) -> Result<(), DiskError> {
+fn make(config: &Config, log: &Path, files: &dyn Files) -> Result<(), DiskError> {
     let draft = log.with_extension("new");
     let at = |source| DiskError::Open { path: draft.clone(), source };
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
         _ => {}
     }
-    let database = opener(&draft).map_err(|error| opening(&draft, error))?;
+    let database = files.database(&draft).map_err(|error| opening(&draft, error))?;
     write_identity(&database, config).map_err(at)?;
     drop(database);
     fs::rename(&draft, log).map_err(at)

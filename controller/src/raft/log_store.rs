@@ -2,13 +2,13 @@
 //! acknowledged when the writer thread has it on disk.
 //!
 //! Invariants: operations reach the writer in the order of issue; the cache holds at least every
-//! entry that is not on disk yet, so a reader never sees the file behind the log.
+//! entry that the store does not show yet, so a reader never sees the store behind the log.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -21,8 +21,9 @@ use tokio::sync::{RwLock, oneshot};
 use trireme_proto::wire;
 
 use super::failure::{Failure, Fatal, io_error};
-use super::log_writer::{COMMITTED, Ending, LOG, META, Op, PURGED, Queue, VOTE, Writer};
+use super::log_writer::{Ending, Op, Queue, Writer};
 use super::place::blocking;
+use super::store::{COMMITTED, LOG, META, PURGED, Store, VOTE};
 use super::types::{
     Entry, Id, Types, Vote, entry_from_wire, entry_size, id_from_wire, vote_from_wire,
 };
@@ -48,7 +49,6 @@ struct Memory {
     purged: Option<Id>,
     last: Option<Id>,
     sequence: u64,
-    durable: u64,
     cache: VecDeque<Cached>,
     cache_bytes: usize,
 }
@@ -85,8 +85,8 @@ impl Memory {
         self.last = self.last.max(self.purged);
     }
 
-    fn written(&mut self, sequence: u64) {
-        self.durable = sequence;
+    /// Lets go of what is too much, now that the store shows all up to here.
+    fn stored(&mut self, sequence: u64) {
         while self.cache.len() > CACHE_ENTRIES_MAX || self.cache_bytes > CACHE_BYTES_MAX {
             let Some(cached) = self.cache.pop_front_if(|c| c.sequence <= sequence) else { return };
             self.cache_bytes -= cached.size;
@@ -211,28 +211,23 @@ impl Drop for Closer {
     }
 }
 
-/// Opens the log in `database`, which lives at `path`.
-pub(super) fn open(
-    database: Database,
-    path: &Path,
-    failure: &Failure,
-) -> io::Result<(LogStore, Closer)> {
-    let database = Arc::new(database);
+/// Opens the log in a store.
+pub(super) fn open(store: Store, failure: &Failure) -> io::Result<(LogStore, Closer)> {
+    let database = store.database();
     let queue = Arc::new(Queue::new());
     let shared = Arc::new(Shared {
-        path: path.to_owned(),
+        path: store.path().to_owned(),
         memory: Mutex::new(load(&database)?),
-        database: RwLock::new(Some(Arc::clone(&database))),
+        database: RwLock::new(Some(database)),
         queue: Arc::clone(&queue),
         failure: failure.clone(),
     });
     let told = Arc::clone(&shared);
     let writer = Writer {
-        queue: Arc::clone(&queue),
-        database,
-        path: path.to_owned(),
+        queue,
+        store,
         failure: failure.clone(),
-        durable: Box::new(move |sequence| told.memory().written(sequence)),
+        stored: Box::new(move |sequence| told.memory().stored(sequence)),
     };
     let ending = writer.start()?;
     let closer = Closer { shared: Arc::clone(&shared), writer: Mutex::new(Some(ending)) };

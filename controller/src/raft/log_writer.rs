@@ -1,8 +1,8 @@
-//! The one thread that writes `raft.redb`: it takes all that waits, commits it as one transaction
-//! with one fsync (group commit), and only then reports, in the order of issue.
+//! The one thread that writes the log: it takes all that waits, makes it durable as one batch with
+//! one fsync (group commit), and only then reports, in the order of issue.
 //!
 //! ```text
-//! core ──vote, append, truncate, purge, committed──▶ queue ──all of it──▶ transaction ──fsync──▶ replies
+//! core ──vote, append, truncate, purge, committed──▶ queue ──all of it──▶ batch ──fsync──▶ replies
 //! ```
 //!
 //! Invariant: nothing is acknowledged unless everything issued before it is on disk. After the
@@ -11,29 +11,21 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use openraft::storage::IOFlushed;
-use prost::Message;
-use redb::{Database, Durability, TableDefinition, WriteTransaction};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
+use trireme_proto::wire;
+use trireme_proto::wire::raft_operation::Operation;
 
-use super::failure::{Failure, Fatal, io_error};
+use super::failure::{Failure, Fatal};
 use super::place::{self, Syncing};
+use super::store::{Kept, Store};
 use super::types::{Entry, Id, Types, Vote, entry_size, entry_to_wire, id_to_wire, vote_to_wire};
-
-/// The log: index to encoded entry.
-pub(super) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
-/// Single values, by the keys below.
-pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-pub(super) const VOTE: &str = "vote";
-pub(super) const COMMITTED: &str = "committed";
-pub(super) const PURGED: &str = "purged";
 
 /// Bytes that may wait for the disk; the core waits beyond. They also stay in the cache until
 /// written, so this bounds that too.
@@ -42,13 +34,9 @@ const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// What an operation without entries counts in the queue.
 const OPERATION_SIZE: usize = 512;
 
-/// How long the mark of what is committed may wait for a transaction to ride on. Losing it costs
-/// a restarted member some entries until a leader tells it the mark again.
+/// How long the mark of what is committed may wait for a batch to ride on. Losing it costs a
+/// restarted member some entries until a leader tells it the mark again.
 const COMMITTED_DELAY: Duration = Duration::from_millis(50);
-
-/// Transactions from one that carries the mark to the next: it takes pages of its own, which is too
-/// much for every batch of entries.
-const COMMITTED_EVERY: u32 = 16;
 
 /// One thing to make durable.
 pub(super) enum Op {
@@ -155,9 +143,16 @@ impl Queue {
         (std::mem::take(&mut state.waiting), state.closed)
     }
 
-    fn is_idle(&self) -> bool {
-        let state = self.lock();
-        state.waiting.is_empty() && !state.closed
+    /// Waits for work or the end, no longer than `patience`.
+    async fn wait(&self, patience: Duration) {
+        let pushed = self.pushed.notified();
+        let idle = {
+            let state = self.lock();
+            state.waiting.is_empty() && !state.closed
+        };
+        if idle {
+            let _ = tokio::time::timeout(patience, pushed).await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -170,34 +165,13 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the raft log is closed")
 }
 
-/// The mark of what is committed, until it is written.
-#[derive(Default)]
-struct Mark {
-    committed: Option<Id>,
-    /// Transactions since the one that carried it last.
-    skipped: u32,
-}
-
-impl Mark {
-    /// Returns it if this transaction shall carry it.
-    fn take(&mut self, overdue: bool) -> Option<Id> {
-        self.skipped += 1;
-        if !overdue && self.skipped < COMMITTED_EVERY {
-            return None;
-        }
-        self.skipped = 0;
-        self.committed.take()
-    }
-}
-
 /// The writing side.
 pub(super) struct Writer {
     pub queue: Arc<Queue>,
-    pub database: Arc<Database>,
-    pub path: PathBuf,
+    pub store: Store,
     pub failure: Failure,
-    /// Told the sequence number up to which everything is on disk, before anybody is answered.
-    pub durable: Box<dyn Fn(u64) + Send>,
+    /// Told the sequence number up to which everything can be read from the store.
+    pub stored: Box<dyn Fn(u64) + Send>,
 }
 
 /// Comes about when the writer has ended.
@@ -217,53 +191,55 @@ impl Writer {
         Ok(Box::pin(place::blocking(move || Ok(thread.join())).map(drop)))
     }
 
-    fn run(self) {
-        let mut mark = Mark::default();
+    fn run(mut self) {
+        let mut committed = None;
         loop {
-            let patience = mark.committed.map(|_| COMMITTED_DELAY);
+            let patience = committed.map(|_| COMMITTED_DELAY);
             let (batch, ending) = self.queue.take(patience);
-            if !self.turn(batch, ending, &mut mark) {
+            if !self.turn(batch, ending, &mut committed) {
                 return;
             }
         }
     }
 
     /// The same in simulated time; each turn lasts as long as its fsync is said to take.
-    async fn run_simulated(self, syncing: Arc<Syncing>) {
-        let mut mark = Mark::default();
+    async fn run_simulated(mut self, syncing: Arc<Syncing>) {
+        let mut committed = None;
         loop {
-            let patience = mark.committed.map(|_| COMMITTED_DELAY);
-            let wait = self.queue.pushed.notified();
-            if self.queue.is_idle() {
-                // Over, or overdue: the turn below sees which.
-                let _ = tokio::time::timeout(patience.unwrap_or(Duration::MAX), wait).await;
-            }
-            tokio::time::sleep(syncing(&self.path)).await;
+            let patience = committed.map(|_| COMMITTED_DELAY);
+            // Over, or overdue: the turn below sees which.
+            self.queue.wait(patience.unwrap_or(Duration::MAX)).await;
+            tokio::time::sleep(syncing(self.store.path())).await;
             let (batch, ending) = self.queue.take(Some(Duration::ZERO));
-            if !self.turn(batch, ending, &mut mark) {
+            if !self.turn(batch, ending, &mut committed) {
                 return;
             }
         }
     }
 
     /// Makes one batch durable and answers it; tells whether there is more to do.
-    fn turn(&self, batch: VecDeque<Queued>, ending: bool, mark: &mut Mark) -> bool {
+    fn turn(&mut self, batch: VecDeque<Queued>, ending: bool, committed: &mut Option<Id>) -> bool {
         for queued in &batch {
             if let Op::Committed(id) = &queued.op {
-                mark.committed = Some(*id);
+                *committed = Some(*id);
             }
         }
         let durable = batch.iter().any(|queued| !matches!(queued.op, Op::Committed(_)));
         // Without anything else to write, patience has run out or this is the end.
-        let overdue = batch.is_empty() && mark.committed.is_some();
-        if (durable || overdue)
-            && let Err(error) = self.write(&batch, mark.take(overdue))
-        {
-            self.poison(batch, error);
-            return false;
+        let overdue = batch.is_empty() && committed.is_some();
+        if durable || overdue {
+            match self.store.write(encode(&batch, committed.take())) {
+                Ok(Kept::Journaled) => {}
+                Ok(Kept::Stored) => {
+                    let last = batch.back().map(|queued| queued.sequence);
+                    last.into_iter().for_each(&self.stored);
+                }
+                Err(fatal) => {
+                    self.poison(batch, fatal);
+                    return false;
+                }
+            }
         }
-        let last = batch.back().map(|queued| queued.sequence);
-        last.into_iter().for_each(&self.durable);
         let done = batch.is_empty() && ending;
         for queued in batch {
             queued.op.complete(Ok(()));
@@ -271,61 +247,34 @@ impl Writer {
         !done
     }
 
-    fn write(&self, batch: &VecDeque<Queued>, committed: Option<Id>) -> io::Result<()> {
-        let mut transaction = self.database.begin_write().map_err(io_error)?;
-        transaction.set_durability(Durability::Immediate).map_err(io_error)?;
-        fill(&transaction, batch, committed)?;
-        transaction.commit().map_err(io_error)
-    }
-
-    fn poison(&self, batch: VecDeque<Queued>, error: io::Error) {
-        let kind = error.kind();
-        self.failure.report(Fatal::write(&self.path, error));
+    fn poison(&self, batch: VecDeque<Queued>, fatal: Fatal) {
+        self.failure.report(fatal);
         self.queue.close();
-        let again = || io::Error::new(kind, "the raft log cannot be written");
         let (late, _) = self.queue.take(Some(Duration::ZERO));
+        let again = || io::Error::other("the raft log cannot be written");
         batch.into_iter().chain(late).for_each(|queued| queued.op.complete(Err(again())));
     }
 }
 
-/// Puts every operation of the batch into the transaction, in order.
-fn fill(
-    transaction: &WriteTransaction,
-    batch: &VecDeque<Queued>,
-    committed: Option<Id>,
-) -> io::Result<()> {
-    let mut log = transaction.open_table(LOG).map_err(io_error)?;
-    let mut meta = transaction.open_table(META).map_err(io_error)?;
+/// Returns what of a batch has to be durable, in order.
+fn encode(batch: &VecDeque<Queued>, committed: Option<Id>) -> wire::RaftBatch {
+    let mut operations = Vec::with_capacity(batch.len());
+    let mut push = |operation| {
+        operations.push(wire::RaftOperation { operation: Some(operation) });
+    };
     for queued in batch {
         match &queued.op {
             Op::Committed(_) => {}
-            Op::Vote(vote, _) => {
-                let value = vote_to_wire(vote).encode_to_vec();
-                meta.insert(VOTE, value.as_slice()).map_err(io_error)?;
-            }
+            Op::Vote(vote, _) => push(Operation::Vote(vote_to_wire(vote))),
             Op::Append(entries, _) => {
-                for entry in entries {
-                    let value = entry_to_wire(entry);
-                    let mut place = log
-                        .insert_reserve(entry.log_id.index, value.encoded_len())
-                        .map_err(io_error)?;
-                    value.encode(&mut place.as_mut()).map_err(io::Error::other)?;
-                }
+                entries.iter().for_each(|entry| push(Operation::Entry(entry_to_wire(entry))));
             }
             Op::Truncate(after, _) => {
-                let from = after.as_ref().map_or(0, |id| id.index.saturating_add(1));
-                log.retain_in(from.., |_, _| false).map_err(io_error)?;
+                let after = after.as_ref().map(id_to_wire);
+                push(Operation::Truncate(wire::RaftTruncation { after }));
             }
-            Op::Purge(upto) => {
-                log.retain_in(..=upto.index, |_, _| false).map_err(io_error)?;
-                let value = id_to_wire(upto).encode_to_vec();
-                meta.insert(PURGED, value.as_slice()).map_err(io_error)?;
-            }
+            Op::Purge(upto) => push(Operation::Purge(id_to_wire(upto))),
         }
     }
-    if let Some(id) = committed {
-        let value = id_to_wire(&id).encode_to_vec();
-        meta.insert(COMMITTED, value.as_slice()).map_err(io_error)?;
-    }
-    Ok(())
+    wire::RaftBatch { operations, committed: committed.as_ref().map(id_to_wire) }
 }

@@ -4,8 +4,8 @@
 //! other members a [`Dial`], the check of who calls an [`Authorize`]. It knows no fleet state.
 //!
 //! ```text
-//!  propose, read ─▶ Raft ─▶ openraft core ─▶ log_store ─▶ log_writer ═ raft.redb (one fsync a group)
-//!                             │      │
+//!  propose, read ─▶ Raft ─▶ openraft core ─▶ log_store ─▶ log_writer ─▶ store ═ raft.journal, raft.redb
+//!                             │      │                    (one fsync a group)
 //!    other members ◀─ network ┘      └─▶ state_machine ─▶ Machine (in memory)
 //!    other members ─▶ service            └─▶ snapshot ═ snapshots/ (streamed, hashed, renamed)
 //! ```
@@ -18,6 +18,7 @@
 mod config;
 mod disk;
 mod failure;
+mod journal;
 mod log_store;
 mod log_writer;
 mod machine;
@@ -30,6 +31,7 @@ pub mod simulation;
 mod snapshot;
 mod state_machine;
 mod status;
+mod store;
 mod streams;
 mod types;
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use trireme_proto::wire::raft_server::RaftServer;
 
 use super::config::Config;
-use super::disk::{Disk, Identity, Opener, open_file};
+use super::disk::{Disk, Identity};
 use super::failure::{Failure, Fatal, StartError};
 use super::log_store::{self, Closer};
 use super::machine::Machine;
@@ -24,6 +24,7 @@ use super::service::{Authorize, Service};
 use super::snapshot::Snapshots;
 use super::state_machine::StateMachine;
 use super::status::{Leadership, Role, Status};
+use super::store::{Files, System};
 use super::types::{Command, Member, Record, Types};
 use super::{COMMAND_BYTES_MAX, MESSAGE_BYTES_MAX};
 
@@ -184,26 +185,26 @@ impl<M: Machine> Raft<M> {
         dial: Arc<dyn Dial>,
         machine: M,
     ) -> Result<Self, StartError> {
-        Self::start_on(config, dial, machine, &open_file).await
+        Self::start_on(config, dial, machine, &System).await
     }
 
     pub(super) async fn start_on(
         config: Config,
         dial: Arc<dyn Dial>,
         machine: M,
-        opener: &Opener,
+        files: &dyn Files,
     ) -> Result<Self, StartError> {
         let library = Arc::new(config.library()?);
         let failure = Failure::new();
-        let disk = Disk::open(&config, opener)?;
+        let disk = Disk::open(&config, files)?;
         let reading = |path: &std::path::Path| {
             let path = path.to_owned();
             move |error| StartError::Fatal(Fatal::read(&path, error))
         };
         let snapshots =
             Arc::new(Snapshots::open(&disk.snapshots).map_err(reading(&disk.snapshots))?);
-        let (log, closer) =
-            log_store::open(disk.database, &disk.log, &failure).map_err(reading(&disk.log))?;
+        let path = disk.store.path().to_owned();
+        let (log, closer) = log_store::open(disk.store, &failure).map_err(reading(&path))?;
         let identity = Arc::new(disk.identity);
         let machine = Arc::new(RwLock::new(machine));
         let (progress, applied) = watch::channel(0);

@@ -12,8 +12,9 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftLogReader;
 use openraft::{EntryPayload, Membership, ServerState};
 
-pub use super::disk::Opener;
+pub use super::journal::File;
 pub use super::place::{Syncing, simulate};
+pub use super::store::Files;
 
 use super::config::Config;
 use super::failure::StartError;
@@ -83,14 +84,14 @@ fn voters(membership: &Membership<u64, Record>) -> Voters {
     membership.get_joint_config().clone()
 }
 
-/// Starts a member whose log lives where `opener` says.
+/// Starts a member whose log lies in these files.
 pub async fn start<M: Machine>(
     config: Config,
     dial: Arc<dyn Dial>,
     machine: M,
-    opener: &Opener,
+    files: &dyn Files,
 ) -> Result<Raft<M>, StartError> {
-    Raft::start_on(config, dial, machine, opener).await
+    Raft::start_on(config, dial, machine, files).await
 }
 
 impl<M: Machine> Raft<M> {

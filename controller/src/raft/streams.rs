@@ -3,9 +3,10 @@
 //! Both may last as long as they move: an append that is due, or the next piece of a snapshot, has
 //! its own limit, and silence while nothing is due is no error.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -18,6 +19,7 @@ use openraft::network::{
 use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::SnapshotOf;
 use tokio::sync::Notify;
+use tokio::time::{Sleep, sleep};
 use tonic::Streaming;
 use trireme_proto::wire;
 use trireme_proto::wire::raft_snapshot_part::Part;
@@ -29,6 +31,10 @@ use super::types::{
     AppendRequest, AppendResult, Types, Vote, append_to_wire, appended_from_wire, meta_to_wire,
     vote_from_wire, vote_to_wire,
 };
+
+/// How long the news that entries are committed waits for entries to go with: long enough for a
+/// client's next command, and far below a heartbeat.
+const COMMIT_DELAY: Duration = Duration::from_millis(1);
 
 type Appended<'s> = BoxStream<'s, Result<AppendResult, RPCError<Types>>>;
 
@@ -90,6 +96,11 @@ impl<S> Drop for Guard<S> {
     }
 }
 
+/// Passes on what the library wants to say.
+///
+/// That entries are committed is all that a request without entries says, and the next one with
+/// entries says it as well: such a request waits a moment, and often need not be sent. Replies name
+/// how far the logs match, so the library misses none for it.
 fn requests<S>(
     source: Arc<Mutex<Option<S>>>,
     flow: Arc<Flow>,
@@ -97,14 +108,36 @@ fn requests<S>(
 where
     S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
 {
+    let mut held: Option<(AppendRequest, Pin<Box<Sleep>>)> = None;
     stream::poll_fn(move |context| {
         let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(input) = source.as_mut() else { return Poll::Ready(None) };
-        input.poll_next_unpin(context).map(|next| {
-            let request = next?;
+        let next = loop {
+            match input.poll_next_unpin(context) {
+                Poll::Ready(Some(request)) if request.entries.is_empty() => {
+                    let timer = held.take().map(|(_, timer)| timer);
+                    held = Some((request, timer.unwrap_or_else(|| Box::pin(sleep(COMMIT_DELAY)))));
+                }
+                Poll::Ready(Some(request)) => {
+                    held = None;
+                    break Some(request);
+                }
+                // A source that ends is not asked again.
+                Poll::Ready(None) => {
+                    *source = None;
+                    break held.take().map(|(request, _)| request);
+                }
+                Poll::Pending => {
+                    let Some((_, timer)) = held.as_mut() else { return Poll::Pending };
+                    ready!(timer.as_mut().poll(context));
+                    break held.take().map(|(request, _)| request);
+                }
+            }
+        };
+        Poll::Ready(next.map(|request| {
             flow.count();
-            Some(append_to_wire(&request))
-        })
+            append_to_wire(&request)
+        }))
     })
 }
 

@@ -21,8 +21,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use trireme_tests::bench::etcd::Etcd;
 use trireme_tests::bench::load::Work;
 use trireme_tests::bench::ours::Ours;
@@ -102,10 +103,11 @@ fn main() -> Result<()> {
     }
     let args = Args::parse();
     let mut found = Figures::default();
-    runtime.block_on(beside_etcd(&args, &mut found))?;
+    runtime.block_on(unless_stopped(beside_etcd(&args, &mut found)))?;
     if args.wants(Row::Idle) {
         println!("idle, over {} s", args.idle_seconds);
-        let idle = runtime.block_on(idle::measure(&args.programs, args.idle_seconds))?;
+        let measuring = idle::measure(&args.programs, args.idle_seconds);
+        let idle = runtime.block_on(unless_stopped(measuring))?;
         print!("{}", idle.text());
         found.idle = Some(idle);
     }
@@ -113,7 +115,7 @@ fn main() -> Result<()> {
         println!("agents on one controller, in another process on the same cores");
         for count in &args.agents {
             let measuring = sessions::measure(&args.programs, *count, args.session_seconds);
-            let row = runtime.block_on(measuring)?;
+            let row = runtime.block_on(unless_stopped(measuring))?;
             println!("{}", row.text());
             found.sessions.push(row);
         }
@@ -134,6 +136,16 @@ fn main() -> Result<()> {
     match &args.json {
         Some(file) => figures::write(file, &found),
         None => Ok(()),
+    }
+}
+
+/// Lets go of a measurement when we are told to stop, which ends the processes that it has started.
+async fn unless_stopped<T>(measuring: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = measuring => done,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = terminated.recv() => bail!("terminated"),
     }
 }
 

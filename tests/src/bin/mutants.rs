@@ -94,6 +94,9 @@ fn hunt(args: &Args, copy: &Path, mutant: &Mutant) -> Result<Fate> {
         .args(["build", "--quiet", "--locked", "--workspace", "--bin", "sim"])
         .current_dir(copy)
         .env("CARGO_TARGET_DIR", &built)
+        // Built many times and told once.
+        .env("CARGO_INCREMENTAL", "1")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .stdin(Stdio::null())
         .output()?;
     if !build.status.success() {

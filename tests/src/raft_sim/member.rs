@@ -96,9 +96,7 @@ impl Member {
         self.facts = Facts::default();
         self.doomed = false;
         let machine = Registers::new(Arc::clone(&self.facts));
-        let disk = self.disk.clone();
-        let opener = move |path: &Path| disk.open_at(path);
-        let raft = simulation::start(settings, Arc::new(lines), machine, &opener)
+        let raft = simulation::start(settings, Arc::new(lines), machine, &self.disk)
             .await
             .with_context(|| format!("member {} does not start", self.id))?;
         let authorize = |connection: &Extensions| {

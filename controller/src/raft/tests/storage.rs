@@ -39,9 +39,7 @@ struct Log {
 
 fn open(disk: &FaultyDisk) -> Log {
     let failure = Failure::new();
-    let database = disk.open().expect("a readable store");
-    let (store, closer) =
-        log_store::open(database, Path::new("raft.redb"), &failure).expect("a readable log");
+    let (store, closer) = log_store::open(disk.open(), &failure).expect("a readable log");
     Log { store, closer, failure }
 }
 
@@ -123,7 +121,7 @@ async fn a_failed_sync_ends_every_acknowledgement_for_good() {
     assert!(log.append(vec![entry(1, 2)]).await.is_err());
     assert!(log.store.save_vote(&vote(2)).await.is_err());
     let Some(Fatal::Write { path, .. }) = log.failure.get() else { panic!("no cause") };
-    assert_eq!(path, Path::new("raft.redb"));
+    assert_eq!(path, Path::new("raft.journal"));
     let mut found = open(&disk.after_crash(|| false));
     assert_eq!(found.read().await, vec![entry(1, 0)]);
     assert_eq!(found.vote().await, None);
@@ -264,10 +262,8 @@ fn alone(dir: &Path) -> Config {
 }
 
 async fn start(dir: &Path, disk: &FaultyDisk) -> Raft<Notes> {
-    let disk = disk.clone();
-    let opener = move |path: &Path| disk.open_at(path);
     let dial = Arc::new(Plain("c1".to_owned()));
-    Raft::start_on(alone(dir), dial, Notes::default(), &opener).await.expect("started")
+    Raft::start_on(alone(dir), dial, Notes::default(), disk).await.expect("started")
 }
 
 #[tokio::test]

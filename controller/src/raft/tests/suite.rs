@@ -9,12 +9,13 @@ use tokio::sync::watch;
 
 use super::group::Notes;
 use crate::raft::config::{Config, Profile};
-use crate::raft::disk::{Disk, open_file};
+use crate::raft::disk::Disk;
 use crate::raft::failure::Failure;
 use crate::raft::log_store::{self, Closer, LogStore};
 use crate::raft::runtime::Runtime;
 use crate::raft::snapshot::Snapshots;
 use crate::raft::state_machine::StateMachine;
+use crate::raft::store::System;
 use crate::raft::types::Types;
 
 struct Stores;
@@ -33,10 +34,9 @@ impl StoreBuilder<Types, LogStore, StateMachine<Notes>, (TempDir, Closer)> for S
             snapshot_every: 100,
         };
         let failure = Failure::new();
-        let disk = Disk::open(&config, &open_file).expect("a data directory");
+        let disk = Disk::open(&config, &System).expect("a data directory");
         let snapshots = Arc::new(Snapshots::open(&disk.snapshots).expect("a folder"));
-        let (log, closer) =
-            log_store::open(disk.database, &disk.log, &failure).expect("an empty log");
+        let (log, closer) = log_store::open(disk.store, &failure).expect("an empty log");
         let machine = Arc::new(RwLock::new(Notes::default()));
         let state = StateMachine::new(machine, snapshots, watch::Sender::new(0), failure);
         Ok(((dir, closer), log, state))
