@@ -4,7 +4,7 @@
 //! upgrades wait for.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,6 @@ use trireme_proto::time::WallTime;
 use trireme_proto::wire::DigestRequest;
 
 use crate::brain::Brain;
-use crate::reconcile::REST;
 use crate::sessions::Point;
 
 /// Time between two questions while nothing is under way.
@@ -43,17 +42,12 @@ async fn ask_forever(
     // Only what is new is told: all of ten thousand nodes, twenty times a second, is not.
     let mut known = Point::default();
     loop {
-        let began = Instant::now();
-        // From before the look on, so that what comes during it is looked at next.
-        let mut changes = brain.sessions.changes();
         known = match &peer {
             Some(peer) => ask(&brain, term, peer, known).await,
             None => look_here(&brain, known),
         };
-        if peer.is_none() {
-            // A look goes over all who are connected, and each of them may be the next change.
-            tokio::time::sleep(began.elapsed() * REST).await;
-        }
+        let mut changes = brain.sessions.changes();
+        changes.mark_unchanged();
         tokio::select! {
             () = stop.cancelled() => return,
             () = pause(&brain) => {}

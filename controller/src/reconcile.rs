@@ -67,11 +67,6 @@ async fn lead_term(brain: Arc<Brain>, term: u64, stop: CancellationToken) {
     brain.waiting.send_replace(Waiting::new());
 }
 
-/// How often as long as a decision took the next one waits: a tenth of a core goes into deciding.
-/// Over ten nodes that is far below a millisecond; over ten thousand it is what lets them come back
-/// all at once.
-pub(crate) const REST: u32 = 9;
-
 async fn steps(brain: &Arc<Brain>, term: u64, stop: &CancellationToken) {
     let mut applied = brain.raft.watch_applied();
     loop {
@@ -89,8 +84,8 @@ async fn steps(brain: &Arc<Brain>, term: u64, stop: &CancellationToken) {
         if stop.is_cancelled() {
             return;
         }
-        // However much is seen and applied meanwhile, the rest of the controller has the processor.
-        let pause = if refused { REFUSED_PAUSE } else { took * REST };
+        // At most half a core goes into deciding, however much is seen and applied meanwhile.
+        let pause = if refused { REFUSED_PAUSE } else { took };
         let wake = decision.wake_at.map_or(TICK, |at| at.since(now).to_duration()).min(TICK);
         tokio::select! {
             () = stop.cancelled() => return,
