@@ -98,7 +98,9 @@ impl AuditLog {
 
     /// Adds an entry; it is written with a later [`flush`](Self::flush), or when somebody reads.
     pub fn push(&mut self, entry: &AuditEntry) {
-        let row = serde_json::to_vec(entry).expect("an entry is plain strings and numbers");
+        // Room for most entries, so that it need not grow.
+        let mut row = Vec::with_capacity(512);
+        serde_json::to_writer(&mut row, entry).expect("an entry is plain strings and numbers");
         self.shared.waiting().push((entry.seq, row));
     }
 

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::Layer as _;
@@ -35,14 +35,14 @@ pub fn run(config: Result<Config, ConfigError>, bootstrap: bool, filter: Targets
     log_to_stderr(config.log, filter);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     // The thread of Raft has a core, the others are for everything else.
-    let (replicating, runtime) = match (threads("raft", 1), threads("main", cores - 1)) {
+    let (replicating, runtime) = match (raft_thread(), main_threads(cores - 1)) {
         (Ok(replicating), Ok(runtime)) => (replicating, runtime),
         (Err(error), _) | (_, Err(error)) => return fail(1, &error),
     };
     let stop = CancellationToken::new();
     let ended = runtime.block_on(async {
         let told = stop.clone();
-        let serving = server::run(config, bootstrap, replicating.handle(), stop.clone());
+        let serving = server::run(config, bootstrap, &replicating, stop.clone());
         tokio::select! {
             ended = serving => ended,
             // Cancelling lets the server end by itself; only then is the runtime dropped.
@@ -55,9 +55,22 @@ pub fn run(config: Result<Config, ConfigError>, bootstrap: bool, filter: Targets
     }
 }
 
-/// Makes a runtime on this many threads, or on one.
-fn threads(name: &str, count: usize) -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(count.max(1)).thread_name(name).enable_all().build()
+/// Starts the thread of Raft, which lasts as long as the process.
+fn raft_thread() -> std::io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let thread = std::thread::Builder::new().name("raft".to_owned());
+    thread.spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
+}
+
+/// Makes the runtime of everything else, on this many threads, or on one.
+fn main_threads(count: usize) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(count.max(1))
+        .thread_name("main")
+        .enable_all()
+        .build()
 }
 
 async fn stop_on_signals(stop: CancellationToken) -> std::convert::Infallible {

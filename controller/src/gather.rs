@@ -4,7 +4,7 @@
 //! upgrades wait for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -60,22 +60,18 @@ async fn ask_forever(
 /// Waits until it is time to ask again: an upgrade that begins meanwhile does not wait for it.
 async fn pause(brain: &Brain) {
     let under_way = || brain.read(|fleet| fleet.upgrades.values().any(|u| !u.phase.is_final()));
-    let mut applied = brain.raft.watch_applied();
     let mut hurry = brain.hurry.subscribe();
-    let begins = async {
-        while !under_way() && *hurry.borrow_and_update() == 0 {
-            let told = tokio::select! {
-                told = applied.changed() => told.is_ok(),
-                told = hurry.changed() => told.is_ok(),
-            };
-            if !told {
-                return;
-            }
+    let began = Instant::now();
+    // Not at each command: most begin nothing, and there may be thousands in a second.
+    while began.elapsed() < IDLE {
+        let hurried = hurry.wait_for(|waiting| *waiting > 0);
+        if tokio::time::timeout(BUSY, hurried).await.is_ok() {
+            return tokio::time::sleep(BUSY).await;
         }
-        tokio::time::sleep(BUSY).await;
-    };
-    // With nobody left to tell of changes the controller is ending.
-    let _ = tokio::time::timeout(IDLE, begins).await;
+        if under_way() {
+            return;
+        }
+    }
 }
 
 /// Asks what was heard after `known`; returns where to go on from.

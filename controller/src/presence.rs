@@ -13,7 +13,7 @@ use trireme_proto::time::{FleetTime, Span};
 use crate::state::ledger::EVIDENCE_AGE_MAX;
 use crate::state::{Evidence, Fleet, NodeEvidence};
 
-/// Silence after which a node counts as lost: five heartbeats.
+/// Silence after which a node counts as lost: three heartbeats at least.
 pub const WINDOW: Span = Span::secs(5);
 
 /// What a controller saw of a node that is connected to it; passed on in digests.

@@ -20,6 +20,9 @@ use crate::submit::{Submission, lead};
 /// The loop looks out at least this often, whatever it was told.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Shortest time between two decisions: of a thousand commands a second few concern them.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+
 /// Pause after a proposal was refused, so that a disagreement between planner and ledger costs
 /// some log lines and not a core.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
@@ -84,8 +87,8 @@ async fn steps(brain: &Arc<Brain>, term: u64, stop: &CancellationToken) {
         if stop.is_cancelled() {
             return;
         }
-        // At most half a core goes into deciding, however much is seen and applied meanwhile.
-        let pause = if refused { REFUSED_PAUSE } else { took };
+        // A fourth of a core goes into deciding, however much is seen and applied meanwhile.
+        let pause = if refused { REFUSED_PAUSE } else { (3 * took).clamp(PAUSE_MIN, TICK) };
         let wake = decision.wake_at.map_or(TICK, |at| at.since(now).to_duration()).min(TICK);
         tokio::select! {
             () = stop.cancelled() => return,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,14 @@ const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 /// Shortest time between two computations of the DNS zone.
 const ZONE_PAUSE: Duration = Duration::from_millis(5);
 
+/// Longest time between two, of however large a zone: drains wait for it.
+const ZONE_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Callers waiting for a handshake, at most. When thousands come at once the last of so many is
+/// served before its patience ends; who finds no room has spent no handshake on it, and TCP tries
+/// again by itself.
+const BACKLOG: u32 = 512;
+
 /// Tells why a controller cannot start or had to stop, with what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
@@ -129,10 +137,11 @@ pub async fn run(
         )),
     )?;
     let authority = Arc::new(authority);
+    let peer = config.listen.peer;
     let listeners = Listeners {
-        peer: on(replicating, bind("listen.peer", config.listen.peer)).await?,
-        api: bind("listen.api", config.listen.api).await?,
-        enrol: bind("listen.enrol", config.listen.enrol).await?,
+        peer: on(replicating, async move { bind("listen.peer", peer) }).await?,
+        api: bind("listen.api", config.listen.api)?,
+        enrol: bind("listen.enrol", config.listen.enrol)?,
     };
     let primary = config.name.to_string();
     let empty = zone(&crate::state::Fleet::default(), &config.domain, &primary)
@@ -269,8 +278,15 @@ fn raft_config(config: &Config) -> Result<raft::Config, ServerError> {
     })
 }
 
-async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| {
+fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, ServerError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Whoever was here before may have left connections that time out.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| {
         let what = if source.kind() == std::io::ErrorKind::AddrInUse {
             format!(
                 "{name}: {address} is in use; `ss -lntp 'sport = :{}'` names the holder: stop it \
@@ -411,8 +427,8 @@ async fn publish(brain: Arc<Brain>, published: Published, stop: CancellationToke
         }
         brain.routed(index);
         denied = cut_denied(&brain, &connections, denied);
-        // A large zone takes a fifth of a core at most.
-        tokio::time::sleep(ZONE_PAUSE.max(4 * took)).await;
+        // A large zone takes a tenth of a core at most.
+        tokio::time::sleep((9 * took).clamp(ZONE_PAUSE, ZONE_PAUSE_MAX)).await;
         tokio::select! {
             () = stop.cancelled() => return,
             changed = applied.changed() => if changed.is_err() { return },

@@ -1,7 +1,7 @@
 //! Agents connected to this controller: what each last said, and how to wake its stream.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -17,10 +17,10 @@ use crate::presence::Seen;
 pub struct Session {
     /// Rises whenever the node may have something new waiting.
     pub wake: Notify,
-    /// Cancelled when another stream of the same node takes over.
+    /// Told when another stream of the same node takes over.
     pub replaced: Notify,
+    node: NodeId,
     said: Mutex<Option<Said>>,
-    count: Arc<AtomicU64>,
 }
 
 /// A heartbeat.
@@ -33,43 +33,42 @@ struct Said {
 }
 
 impl Session {
-    /// Records a heartbeat that says the same as the last one but for its age.
-    ///
-    /// Returns whether there was one.
-    pub fn heard_again(&self) -> bool {
-        let mut said = lock(&self.said);
-        let Some(said) = said.as_mut() else { return false };
-        (said.at, said.number) = (Instant::now(), self.number());
-        true
-    }
-
-    /// Records a heartbeat; returns whether it says something else than the last one.
-    pub fn heard(&self, seen: Seen) -> bool {
-        let mut said = lock(&self.said);
-        let changed = said.as_ref().is_none_or(|said| said.seen != seen);
-        *said = Some(Said { at: Instant::now(), number: self.number(), seen });
-        changed
-    }
-
     /// Returns what the agent last said, as it was said then.
     pub fn last<T>(&self, look: impl FnOnce(&Seen) -> T) -> Option<T> {
         lock(&self.said).as_ref().map(|said| look(&said.seen))
-    }
-
-    /// Numbers a heartbeat; only while `said` is locked, so that whoever has read the count finds
-    /// every heartbeat up to it.
-    fn number(&self) -> u64 {
-        self.count.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
 
 /// All streams of this controller.
 #[derive(Debug, Clone)]
 pub struct Sessions {
-    streams: Arc<Mutex<BTreeMap<NodeId, Arc<Session>>>>,
+    streams: Arc<Mutex<Streams>>,
     changed: watch::Sender<()>,
-    count: Arc<AtomicU64>,
     run: u64,
+}
+
+/// Streams by node and by heartbeat. Its lock is taken before that of a session, and after that of
+/// the replicated state.
+#[derive(Debug, Default)]
+struct Streams {
+    by_node: BTreeMap<NodeId, Arc<Session>>,
+    /// Each stream under its last heartbeat: what was said since some point is found without a
+    /// look at those who have said nothing.
+    by_number: BTreeMap<u64, Arc<Session>>,
+    /// Heartbeats heard so far.
+    count: u64,
+}
+
+impl Streams {
+    fn is_current(&self, session: &Arc<Session>) -> bool {
+        self.by_node.get(&session.node).is_some_and(|current| Arc::ptr_eq(current, session))
+    }
+
+    fn forget(&mut self, session: &Session) {
+        if let Some(said) = lock(&session.said).as_ref() {
+            self.by_number.remove(&said.number);
+        }
+    }
 }
 
 /// What agents have said since some point.
@@ -100,7 +99,6 @@ impl Default for Sessions {
         Self {
             streams: Arc::default(),
             changed: watch::Sender::new(()),
-            count: Arc::default(),
             run: getrandom::u64().unwrap_or_default(),
         }
     }
@@ -112,22 +110,56 @@ impl Sessions {
         let session = Arc::new(Session {
             wake: Notify::new(),
             replaced: Notify::new(),
+            node: node.clone(),
             said: Mutex::new(None),
-            count: Arc::clone(&self.count),
         });
-        let older = lock(&self.streams).insert(node.clone(), Arc::clone(&session));
-        if let Some(older) = older {
+        let mut streams = lock(&self.streams);
+        if let Some(older) = streams.by_node.insert(node.clone(), Arc::clone(&session)) {
+            streams.forget(&older);
             older.replaced.notify_one();
         }
         session
     }
 
     /// Forgets a stream that has ended, unless a newer one has its place.
-    pub fn close(&self, node: &NodeId, session: &Arc<Session>) {
+    pub fn close(&self, session: &Arc<Session>) {
         let mut streams = lock(&self.streams);
-        if streams.get(node).is_some_and(|current| Arc::ptr_eq(current, session)) {
-            streams.remove(node);
+        if streams.is_current(session) {
+            streams.by_node.remove(&session.node);
+            streams.forget(session);
         }
+    }
+
+    /// Records a heartbeat that says the same as the last one but for its age.
+    ///
+    /// Returns whether there was one.
+    pub fn heard_again(&self, session: &Arc<Session>) -> bool {
+        self.record(session, None)
+    }
+
+    /// Records a heartbeat; returns whether it says something else than the last one.
+    pub fn heard(&self, session: &Arc<Session>, seen: Seen) -> bool {
+        let changed = session.last(|last| *last != seen).unwrap_or(true);
+        self.record(session, Some(seen)) && changed
+    }
+
+    /// Takes down a heartbeat: one that says `seen`, or what the last one said.
+    fn record(&self, session: &Arc<Session>, seen: Option<Seen>) -> bool {
+        let mut streams = lock(&self.streams);
+        let mut said = lock(&session.said);
+        // One that was replaced and has not ended yet is not found by its number any more.
+        let listed = match said.as_ref() {
+            Some(said) => streams.by_number.remove(&said.number).is_some(),
+            None => streams.is_current(session),
+        };
+        let Some(seen) = seen.or_else(|| said.take().map(|said| said.seen)) else { return false };
+        streams.count += 1;
+        let number = streams.count;
+        if listed {
+            streams.by_number.insert(number, Arc::clone(session));
+        }
+        *said = Some(Said { at: Instant::now(), number, seen });
+        true
     }
 
     /// Tells that what some agent says has changed.
@@ -143,19 +175,20 @@ impl Sessions {
     /// Returns what every connected agent last said, of those heard from after `since`.
     pub fn digest(&self, since: Point) -> Digest {
         let since = if since == Point::END || since.run == self.run { since.count } else { 0 };
-        let until = Point { run: self.run, count: self.count.load(Ordering::SeqCst) };
-        let said_after = |(node, session): (&NodeId, &Arc<Session>)| {
+        let streams = lock(&self.streams);
+        let until = Point { run: self.run, count: streams.count };
+        let news = (Bound::Excluded(since), Bound::Unbounded);
+        let nodes = streams.by_number.range(news).filter_map(|(_, session)| {
             let said = lock(&session.said);
-            let said = said.as_ref().filter(|said| said.number > since)?;
-            Some((node.clone(), Seen { age: elapsed(said.at), ..said.seen.clone() }))
-        };
-        let nodes = lock(&self.streams).iter().filter_map(said_after).collect();
-        Digest { nodes, until }
+            let said = said.as_ref()?;
+            Some((session.node.clone(), Seen { age: elapsed(said.at), ..said.seen.clone() }))
+        });
+        Digest { nodes: nodes.collect(), until }
     }
 
     /// Returns how many agents are connected.
     pub fn len(&self) -> usize {
-        lock(&self.streams).len()
+        lock(&self.streams).by_node.len()
     }
 
     /// Returns whether no agent is connected.
@@ -165,7 +198,7 @@ impl Sessions {
 
     /// Wakes every stream, as when a leader is heard from again.
     pub fn wake_all(&self) {
-        for session in lock(&self.streams).values() {
+        for session in lock(&self.streams).by_node.values() {
             session.wake.notify_one();
         }
     }
@@ -175,7 +208,7 @@ impl Wake for Sessions {
     fn nodes(&self, nodes: BTreeSet<NodeId>) {
         let streams = lock(&self.streams);
         for node in nodes {
-            if let Some(session) = streams.get(&node) {
+            if let Some(session) = streams.by_node.get(&node) {
                 session.wake.notify_one();
             }
         }
@@ -208,12 +241,13 @@ mod tests {
     fn a_digest_tells_only_what_was_heard_since_the_one_before() {
         let sessions = Sessions::default();
         let (a, b) = (sessions.open(&"a".parse().unwrap()), sessions.open(&"b".parse().unwrap()));
-        assert!(!a.heard_again(), "nothing was said yet");
-        assert!(a.heard(seen(1)) && b.heard(seen(1)));
+        assert!(!sessions.heard_again(&a), "nothing was said yet");
+        assert!(sessions.heard(&a, seen(1)) && sessions.heard(&b, seen(1)));
         let all = sessions.digest(Point::default());
         assert_eq!(names(&all), ["a", "b"]);
         assert!(sessions.digest(all.until).nodes.is_empty());
-        assert!(b.heard_again() && !b.heard(seen(1)) && b.heard(seen(2)));
+        assert!(sessions.heard_again(&b));
+        assert!(!sessions.heard(&b, seen(1)) && sessions.heard(&b, seen(2)));
         let news = sessions.digest(all.until);
         assert_eq!(names(&news), ["b"]);
         assert_eq!(news.nodes.values().next().unwrap().generation, 2);
@@ -221,5 +255,24 @@ mod tests {
         let other = Point { run: all.until.run ^ 1, ..news.until };
         assert_eq!(names(&sessions.digest(other)), ["a", "b"]);
         assert!(sessions.digest(Point::END).nodes.is_empty());
+    }
+
+    #[test]
+    fn who_was_replaced_or_has_closed_is_told_of_no_more() {
+        let sessions = Sessions::default();
+        let node = "a".parse().unwrap();
+        let older = sessions.open(&node);
+        assert!(sessions.heard(&older, seen(1)));
+        let newer = sessions.open(&node);
+        assert!(sessions.digest(Point::default()).nodes.is_empty(), "the newer said nothing yet");
+        // It was on its way when the other took over.
+        assert!(sessions.heard(&older, seen(2)) && sessions.heard_again(&older));
+        assert!(sessions.digest(Point::default()).nodes.is_empty());
+        assert!(sessions.heard(&newer, seen(3)));
+        sessions.close(&older);
+        assert_eq!(sessions.digest(Point::default()).nodes.values().next().unwrap().generation, 3);
+        assert_eq!(sessions.len(), 1);
+        sessions.close(&newer);
+        assert!(sessions.digest(Point::default()).nodes.is_empty() && sessions.is_empty());
     }
 }

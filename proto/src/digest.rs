@@ -24,8 +24,10 @@ impl Digest {
 
     /// Returns the digest of a value's canonical JSON: maps are ordered, so equal values agree.
     pub fn of_value<T: Serialize>(value: &T) -> Self {
-        let bytes =
-            serde_json::to_vec(value).expect("our values have string keys and no failing parts");
+        // Room for most values, so that it need not grow.
+        let mut bytes = Vec::with_capacity(512);
+        serde_json::to_writer(&mut bytes, value)
+            .expect("our values have string keys and no failing parts");
         Self::of(&bytes)
     }
 
@@ -47,7 +49,12 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -413,9 +413,16 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
+    /// Returns the entry with its hash.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.hash.clear();
+        self.hash = crate::digest::Digest::of_value(&self).to_string();
+        self
+    }
+
     /// Returns the hash that `hash` must equal.
     pub fn computed_hash(&self) -> String {
-        let unhashed = Self { hash: String::new(), ..self.clone() };
-        crate::digest::Digest::of_value(&unhashed).to_string()
+        self.clone().sealed().hash
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 /// Shortest pause: a controller that restarts is back within a few of these.
 pub const BASE: Duration = Duration::from_millis(200);
-/// Longest pause: nobody waits longer for a node once the controllers are back.
-pub const LIMIT: Duration = Duration::from_secs(10);
+/// Longest pause: nobody waits longer for a node once the controllers are back. A controller does
+/// no handshake with who has given up, so many who try so often cost it little.
+pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns the pause after `last`, drawn by `random`.
 pub fn next(last: Duration, random: u32) -> Duration {

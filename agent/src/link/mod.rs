@@ -36,6 +36,7 @@ use trireme_proto::tls::Credentials;
 pub use backoff::{BASE as PAUSE_BASE, LIMIT as PAUSE_LIMIT, next as next_pause};
 pub use join::{JoinError, join};
 pub use order::Known;
+pub use session::WELCOME_TIMEOUT;
 pub use store::{Store, StoreError};
 
 use crate::clock;

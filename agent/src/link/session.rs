@@ -28,8 +28,9 @@ use super::order::Known;
 use super::{AGENT_VERSION, Heard, Link, MESSAGE_LEN_MAX};
 use crate::clock;
 
-/// Longest wait for the stream to open and for the welcome, each.
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the stream to open and for the welcome, each. All of the first may go into
+/// connecting: where thousands come at once, it is waiting for its turn that takes the time.
+pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for room in a stream that the controller does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages waiting for the network; more means that the controller does not read.
@@ -87,9 +88,9 @@ struct Session {
 
 async fn open(link: &mut Link, address: &str) -> Result<Session, Ended> {
     let lost = |what: &str| Ended::Lost(what.to_owned());
-    let channel =
-        channel(address, &Server::AnyController, &link.credentials, &ChannelOptions::default())
-            .map_err(|error| Ended::Lost(error.to_string()))?;
+    let options = ChannelOptions { connect_timeout: WELCOME_TIMEOUT, ..ChannelOptions::default() };
+    let channel = channel(address, &Server::AnyController, &link.credentials, &options)
+        .map_err(|error| Ended::Lost(error.to_string()))?;
     let mut client = AgentClient::new(channel)
         .max_decoding_message_size(MESSAGE_LEN_MAX)
         .max_encoding_message_size(MESSAGE_LEN_MAX);

@@ -57,8 +57,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            handshakes: 512,
-            handshakes_per_source: 64,
+            handshakes: 128,
+            handshakes_per_source: 32,
             connections: 20_000,
             connections_per_source: 10_000,
             handshake_timeout: Duration::from_secs(5),

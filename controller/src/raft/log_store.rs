@@ -173,8 +173,16 @@ pub(super) struct LogStore {
 }
 
 /// A reader for replication and apply.
+#[derive(Clone)]
 pub(super) struct LogReader {
     shared: Arc<Shared>,
+}
+
+impl LogReader {
+    /// Returns the vote that is held, or about to be: who was given it does not know of it yet.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        self.shared.memory().vote
+    }
 }
 
 /// What ends the writer and closes the file.
@@ -321,7 +329,7 @@ impl RaftLogReader<Types> for LogReader {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.shared.memory().vote)
+        Ok(self.vote())
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {

@@ -79,6 +79,8 @@ struct Queued {
 struct State {
     waiting: VecDeque<Queued>,
     closed: bool,
+    /// Whether the writer, if it waits, looks again soon by itself.
+    timed: bool,
 }
 
 /// The bounded queue between the core and the thread.
@@ -112,10 +114,14 @@ impl Queue {
         if state.closed {
             return Err(closed());
         }
+        // A mark that something is committed is in no hurry, and comes after each batch.
+        let hurry = !state.timed || !matches!(op, Op::Committed(_));
         state.waiting.push_back(Queued { sequence, op, _room: room });
         drop(state);
-        self.wake.notify_one();
-        self.pushed.notify_one();
+        if hurry {
+            self.wake.notify_one();
+            self.pushed.notify_one();
+        }
         Ok(())
     }
 
@@ -130,7 +136,8 @@ impl Queue {
     /// Waits for work; an empty answer before the end means that `patience` ran out.
     fn take(&self, patience: Option<Duration>) -> (VecDeque<Queued>, bool) {
         let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        let state = self.lock();
+        let mut state = self.lock();
+        state.timed = patience.is_some();
         let mut state = match patience {
             None => self.wake.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
             Some(patience) => {
@@ -144,13 +151,15 @@ impl Queue {
     }
 
     /// Waits for work or the end, no longer than `patience`.
-    async fn wait(&self, patience: Duration) {
+    async fn wait(&self, patience: Option<Duration>) {
         let pushed = self.pushed.notified();
         let idle = {
-            let state = self.lock();
+            let mut state = self.lock();
+            state.timed = patience.is_some();
             state.waiting.is_empty() && !state.closed
         };
         if idle {
+            let patience = patience.unwrap_or(Duration::MAX);
             let _ = tokio::time::timeout(patience, pushed).await;
         }
     }
@@ -192,10 +201,10 @@ impl Writer {
     }
 
     fn run(mut self) {
-        let mut committed = None;
+        let (mut committed, mut patience) = (None, None);
         loop {
-            let patience = committed.map(|_| COMMITTED_DELAY);
             let (batch, ending) = self.queue.take(patience);
+            patience = patience_after(&batch);
             if !self.turn(batch, ending, &mut committed) {
                 return;
             }
@@ -204,13 +213,13 @@ impl Writer {
 
     /// The same in simulated time; each turn lasts as long as its fsync is said to take.
     async fn run_simulated(mut self, syncing: Arc<Syncing>) {
-        let mut committed = None;
+        let (mut committed, mut patience) = (None, None);
         loop {
-            let patience = committed.map(|_| COMMITTED_DELAY);
             // Over, or overdue: the turn below sees which.
-            self.queue.wait(patience.unwrap_or(Duration::MAX)).await;
+            self.queue.wait(patience).await;
             tokio::time::sleep(syncing(self.store.path())).await;
             let (batch, ending) = self.queue.take(Some(Duration::ZERO));
+            patience = patience_after(&batch);
             if !self.turn(batch, ending, &mut committed) {
                 return;
             }
@@ -254,6 +263,12 @@ impl Writer {
         let again = || io::Error::other("the raft log cannot be written");
         batch.into_iter().chain(late).for_each(|queued| queued.op.complete(Err(again())));
     }
+}
+
+/// Returns how long to wait for the next batch: after one that was not empty, until what it was
+/// about is known to be committed, or until a mark that came with it is overdue.
+fn patience_after(batch: &VecDeque<Queued>) -> Option<Duration> {
+    (!batch.is_empty()).then_some(COMMITTED_DELAY)
 }
 
 /// Returns what of a batch has to be durable, in order.

@@ -16,6 +16,7 @@
 //! directory that was emptied can neither vote nor acknowledge under its old id.
 
 mod config;
+mod confirm;
 mod disk;
 mod failure;
 mod journal;

@@ -1,9 +1,10 @@
 //! The client side of Raft between controllers.
 //!
-//! Each peer gets three channels, for appends and votes, for heartbeats, and for snapshots, so that
-//! a heartbeat never waits behind data. They are made once, shared by every client of the library,
-//! and kept open even while nothing is said: a vote should not have to wait for a handshake. One
-//! that timed out repeatedly is dialled anew. A peer that cannot be reached, or that
+//! Each peer gets a channel for appends and votes, one for heartbeats, one for snapshots, so that
+//! a heartbeat never waits behind data, and one for reads, which lives where reads are asked for.
+//! They are made once, shared by every client of the library, and kept open even while nothing is
+//! said: a vote should not have to wait for a handshake. One that timed out repeatedly is dialled
+//! anew. A peer that cannot be reached, or that
 //! refuses us, is `Unreachable`: the library then backs off instead of trying again at once.
 
 use std::collections::HashMap;
@@ -67,6 +68,7 @@ pub(super) enum Purpose {
     Log,
     Heartbeat,
     Snapshot,
+    Read,
 }
 
 /// Links by member and purpose, each with the record that it was made for.
@@ -85,7 +87,7 @@ impl Links {
         Self { identity, dial, known: Arc::default() }
     }
 
-    fn link(&self, id: u64, record: &Record, purpose: Purpose) -> Arc<Link> {
+    pub(super) fn link(&self, id: u64, record: &Record, purpose: Purpose) -> Arc<Link> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known.get(&(id, purpose)).filter(|(known, _)| known == record);
         if let Some((_, link)) = found {

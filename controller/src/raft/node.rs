@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use trireme_proto::wire::raft_server::RaftServer;
 
 use super::config::Config;
+use super::confirm::Confirming;
 use super::disk::{Disk, Identity};
 use super::failure::{Failure, Fatal, StartError};
-use super::log_store::{self, Closer};
+use super::log_store::{self, Closer, LogReader};
 use super::machine::Machine;
 use super::network::{Dial, Links, Network};
 use super::service::{Authorize, Service};
@@ -164,11 +165,13 @@ impl<M: Machine> std::fmt::Debug for Raft<M> {
 pub(super) struct Inner<M: Machine> {
     pub(super) library: Library<M>,
     pub(super) identity: Arc<Identity>,
-    config: Config,
+    pub(super) config: Config,
+    pub(super) confirming: Confirming,
     machine: Arc<RwLock<M>>,
     snapshots: Arc<Snapshots>,
     pub(super) failure: Failure,
-    applied: watch::Receiver<u64>,
+    pub(super) log: LogReader,
+    pub(super) applied: watch::Receiver<u64>,
     leadership: watch::Receiver<Leadership>,
     proposals: Semaphore,
     tasks: Mutex<JoinSet<()>>,
@@ -223,14 +226,16 @@ impl<M: Machine> Raft<M> {
         let (lead, leadership) = watch::channel(Leadership::default());
         tasks.spawn(follow_leadership(library.clone(), lead));
         tasks.spawn(stop_on_failure(library.clone(), failure.clone()));
-        tasks.spawn(keep_open(library.clone(), links, config.id));
+        tasks.spawn(keep_open(library.clone(), links.clone(), config.id));
         let inner = Inner {
             library,
             identity,
             config,
+            confirming: Confirming::new(links),
             machine,
             snapshots,
             failure,
+            log: closer.reader(),
             applied,
             leadership,
             proposals: Semaphore::new(PROPOSALS_MAX),
@@ -271,6 +276,7 @@ impl<M: Machine> Raft<M> {
             identity: Arc::clone(&self.inner.identity),
             dir: self.inner.config.dir.clone(),
             snapshots: Arc::clone(&self.inner.snapshots),
+            log: self.inner.closer.reader(),
             failure: self.inner.failure.clone(),
             authorize: Box::new(authorize),
             receiving: Service::<M>::receiving(),
@@ -362,6 +368,11 @@ impl<M: Machine> Raft<M> {
     pub async fn read_index(&self, kind: ReadKind) -> Result<u64, ReadError> {
         if let Some(fatal) = self.inner.failure.get() {
             return Err(fatal.into());
+        }
+        if kind == ReadKind::Linearizable
+            && let Some(index) = self.confirmed().await
+        {
+            return Ok(index);
         }
         let policy = match kind {
             ReadKind::Linearizable => ReadPolicy::ReadIndex,

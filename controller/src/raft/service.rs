@@ -24,6 +24,7 @@ use trireme_proto::wire::raft_snapshot_part::Part;
 use super::ENVELOPE;
 use super::disk::Identity;
 use super::failure::{Failure, Fatal};
+use super::log_store::LogReader;
 use super::machine::Machine;
 use super::place::blocking;
 use super::snapshot::{Incoming, Snapshots};
@@ -67,6 +68,7 @@ pub struct Service<M: Machine> {
     pub(super) identity: Arc<Identity>,
     pub(super) dir: PathBuf,
     pub(super) snapshots: Arc<Snapshots>,
+    pub(super) log: LogReader,
     pub(super) failure: Failure,
     pub(super) authorize: Box<dyn Authorize>,
     pub(super) receiving: Semaphore,
@@ -279,6 +281,27 @@ impl<M: Machine> raft_server::Raft for Service<M> {
             granted: answer.vote_granted,
             last: answer.last_log_id.as_ref().map(id_to_wire),
         }))
+    }
+
+    type ConfirmStream = BoxStream<'static, Result<wire::RaftConfirmReply, Status>>;
+
+    async fn confirm(
+        &self,
+        request: Request<Streaming<wire::RaftConfirmRequest>>,
+    ) -> Result<Response<Self::ConfirmStream>, Status> {
+        self.admit(&request)?;
+        let (log, failure) = (self.log.clone(), self.failure.clone());
+        let replies = request.into_inner().map(move |asked| {
+            let number = asked?.number;
+            match failure.get() {
+                Some(fatal) => Err(stopped(fatal)),
+                None => {
+                    let vote = log.vote().as_ref().map(vote_to_wire);
+                    Ok(wire::RaftConfirmReply { number, vote })
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn snapshot(

@@ -41,7 +41,7 @@ type Appended<'s> = BoxStream<'s, Result<AppendResult, RPCError<Types>>>;
 impl NetStreamAppend<Types> for Client {
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> BoxFuture<'s, Result<Appended<'s>, RPCError<Types>>>
     where
@@ -54,6 +54,13 @@ impl NetStreamAppend<Types> for Client {
         let (link, limit) = (Arc::clone(&self.link), option.soft_ttl());
         let patience = self.patience.max(limit);
         Box::pin(async move {
+            // The library's pause after an error is a request that is not there yet. Who dialled
+            // before it came would dial a member that is gone again and again, without a pause.
+            let Some(first) = input.next().await else {
+                // A source that ends is not asked again, and nobody has anything to say.
+                return Ok(Box::pin(stream::empty()) as Appended<'s>);
+            };
+            let input = stream::iter([first]).chain(input);
             let mut client = link.client()?;
             let flow = Arc::new(Flow::default());
             let source = Arc::new(Mutex::new(Some(input)));

@@ -11,6 +11,7 @@
 //! after a loss. There is no host behind it: an offer is accepted and done at once. Every node has
 //! an address of its own (127.100.0.0/14), as hosts have.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -36,6 +37,10 @@ const JOINING_MAX: usize = 96;
 
 /// Longest wait for all of them to get somewhere: several times what a row may take.
 const REACH_MAX: Duration = Duration::from_secs(90);
+
+/// Kinds of trouble that are counted, and told.
+const TROUBLES_KEPT: usize = 64;
+const TROUBLES_TOLD: usize = 6;
 
 /// What the bench asks for; answered by one [`Told`] each, in order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,8 +71,10 @@ pub struct Told {
     pub tries: usize,
     /// Heartbeats sent since the last count.
     pub beats: usize,
-    /// What went wrong last, if anything did.
-    pub trouble: Option<String>,
+    /// Welcomed streams that were lost since the last count.
+    pub lost: usize,
+    /// What went wrong most often since the last count, and how often.
+    pub trouble: Vec<(usize, String)>,
 }
 
 /// One simulated node.
@@ -93,7 +100,8 @@ pub(super) struct Shared {
     pub(super) text: Mutex<String>,
     pub(super) assigned: AtomicUsize,
     pub(super) assigned_at: AtomicU64,
-    pub(super) trouble: Mutex<Option<String>>,
+    pub(super) lost: AtomicUsize,
+    pub(super) trouble: Mutex<BTreeMap<String, usize>>,
     pub(super) news: Notify,
 }
 
@@ -135,10 +143,11 @@ pub async fn run() -> Result<()> {
                 let before = shared.told(streams.len(), now_us());
                 *lock(&shared.text) = text;
                 shared.round.fetch_add(1, Ordering::SeqCst);
-                let Shared { welcomed, assigned, tries, beats, .. } = &*shared;
-                for count in [welcomed, assigned, tries, beats] {
+                let Shared { welcomed, assigned, tries, beats, lost, .. } = &*shared;
+                for count in [welcomed, assigned, tries, beats, lost] {
                     count.store(0, Ordering::SeqCst);
                 }
+                lock(&shared.trouble).clear();
                 before
             }
             Ask::Welcomed => {
@@ -172,8 +181,21 @@ async fn reached(shared: &Shared, (count, at): (&AtomicUsize, &AtomicU64), wante
 impl Shared {
     fn told(&self, nodes: usize, at_us: u64) -> Told {
         let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
-        let trouble = lock(&self.trouble).clone();
-        Told { nodes, at_us, tries: read(&self.tries), beats: read(&self.beats), trouble }
+        let mut trouble: Vec<(usize, String)> =
+            lock(&self.trouble).iter().map(|(what, count)| (*count, what.clone())).collect();
+        trouble.sort_unstable_by(|one, other| other.cmp(one));
+        trouble.truncate(TROUBLES_TOLD);
+        let (tries, beats, lost) = (read(&self.tries), read(&self.beats), read(&self.lost));
+        Told { nodes, at_us, tries, beats, lost, trouble }
+    }
+
+    /// Counts something that went wrong, by its innermost cause.
+    pub(super) fn troubled(&self, error: &anyhow::Error) {
+        let mut known = lock(&self.trouble);
+        let cause = error.root_cause().to_string();
+        if known.len() < TROUBLES_KEPT || known.contains_key(&cause) {
+            *known.entry(cause).or_default() += 1;
+        }
     }
 }
 

@@ -97,6 +97,8 @@ impl Agents {
     fn start() -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg(AGENTS)
+            // Of thousands of tries that fail, none has to tell where in the program it did.
+            .env("RUST_LIB_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -115,8 +117,8 @@ impl Agents {
     async fn all(&mut self, ask: &Ask, count: usize, what: &str) -> Result<Told> {
         let told = self.ask(ask).await.with_context(|| what.to_owned())?;
         if told.nodes < count {
-            let Told { nodes, tries, trouble, .. } = told;
-            bail!("{what}: {nodes} of {count} nodes, {tries} tries; last trouble: {trouble:?}");
+            let Told { nodes, tries, lost, trouble, .. } = told;
+            bail!("{what}: {nodes} of {count} nodes, {tries} tries, {lost} lost; {trouble:?}");
         }
         Ok(told)
     }
@@ -158,7 +160,7 @@ async fn within(fleet: &mut Fleet, count: usize, seconds: u64) -> Result<Row> {
     let joins_per_s = float(count) / began.elapsed().as_secs_f64();
     sleep(SETTLE).await;
 
-    let leader = leader(&client).await?;
+    let leader = leader(fleet, &client).await?;
     let mut controllers: Vec<_> = fleet.controllers().iter().map(|one| one.api).collect();
     controllers.rotate_left(leader);
     let controller = controllers[0];
@@ -208,13 +210,14 @@ fn float(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// Returns the position of the controller that leads.
-async fn leader(client: &Client) -> Result<usize> {
+/// Returns the position in the fleet of the controller that leads.
+async fn leader(fleet: &Fleet, client: &Client) -> Result<usize> {
     let consistency = Consistency::Stale.into();
     let view = client.controllers(ControllersRequest { consistency }).await;
     let view = view.map_err(|failure| anyhow!("{failure:?}"))?.value;
     let leader = view.leader.context("nobody leads")?;
-    view.items.iter().position(|one| one.name == leader).context("the leader is not listed")
+    let found = fleet.controllers().iter().position(|one| one.name == leader);
+    found.context("an unknown controller leads")
 }
 
 /// Asks for a token for each node.

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
-use trireme_agent::link::{AGENT_VERSION, PAUSE_BASE, next_pause};
+use trireme_agent::link::{AGENT_VERSION, PAUSE_BASE, WELCOME_TIMEOUT, next_pause};
 use trireme_proto::action::{Action, Observed, Progress, Report, ServiceState};
 use trireme_proto::channel::ChannelOptions;
 use trireme_proto::digest::Digest;
@@ -32,8 +32,6 @@ use trireme_proto::wire::{AgentMessage, ControllerMessage, Heartbeat, Hello, Off
 
 use super::agents::{Node, Shared, lock, now_us};
 
-/// Waits of an agent's link (`agent/src/link/session.rs`).
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// A session that lasted so long was a good one: the next pause is short again.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
 /// Messages waiting for the network.
@@ -62,7 +60,7 @@ pub(super) async fn keep(node: Node, shared: Arc<Shared>) {
         for address in order {
             let began = Instant::now();
             if let Err(error) = session(&node, &shared, &mut memory, address).await {
-                *lock(&shared.trouble) = Some(format!("{error:#}"));
+                shared.troubled(&error);
             }
             if began.elapsed() >= GOOD_SESSION {
                 pause = PAUSE_BASE;
@@ -105,6 +103,7 @@ async fn session(
         return Err(anyhow!("no welcome"));
     };
     session.welcomed();
+    let _lost = Lost(shared);
     let every = Duration::from_millis(u64::from(welcome.heartbeat_ms));
     let mut due = Instant::now() + every;
     loop {
@@ -118,6 +117,15 @@ async fn session(
                 due = Instant::now() + every;
             }
         }
+    }
+}
+
+/// Counts a welcomed stream when it ends, however it does.
+struct Lost<'a>(&'a Shared);
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        self.0.lost.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -203,7 +211,7 @@ fn observed() -> BTreeMap<ServiceId, Observed> {
 
 /// Returns a channel like an agent's own, from an address of the node's own.
 fn channel(to: SocketAddr, from: Ipv4Addr, config: Arc<ClientConfig>) -> Result<Channel> {
-    let options = ChannelOptions::default();
+    let options = ChannelOptions { connect_timeout: WELCOME_TIMEOUT, ..ChannelOptions::default() };
     let connector = tower::service_fn(move |_| {
         let config = Arc::clone(&config);
         async move { dial(to, from, config).await.map(TokioIo::new) }

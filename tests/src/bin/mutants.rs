@@ -25,7 +25,7 @@ struct Args {
     #[arg(long, default_value_t = 2000)]
     seeds: u64,
     /// Histories of Raft alone in which a mutant must be caught.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 500)]
     raft_seeds: u64,
     /// Only mutants whose name contains this.
     #[arg(long)]

@@ -33,7 +33,6 @@ mod settled;
 mod unsaid;
 mod vouched;
 
-use std::fmt;
 use std::rc::Rc;
 
 use trireme_agent::plan::{Key, Probed, Task};
@@ -144,20 +143,7 @@ pub trait Look {
 }
 
 /// A property that must hold.
-pub struct Rule {
-    /// Its name.
-    pub name: &'static str,
-    /// What it claims.
-    pub sentence: &'static str,
-    /// How it is checked.
-    pub check: Box<dyn Look>,
-}
-
-impl fmt::Debug for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+pub type Rule = crate::rule::Rule<dyn Look>;
 
 /// The table of all properties, fresh for one history: name, claim, and who looks after it.
 macro_rules! table {

@@ -78,7 +78,7 @@ impl Wire {
     async fn call(self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         match method.as_str() {
-            "StreamAppend" | "Snapshot" => self.stream(request).await,
+            "StreamAppend" | "Snapshot" | "Confirm" => self.stream(request).await,
             _ => self.ask(&method, request).await,
         }
     }

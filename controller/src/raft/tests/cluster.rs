@@ -1,6 +1,8 @@
 //! Whole groups over real gRPC: agreement, restarts, elections, hand-over and snapshots.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -48,6 +50,31 @@ async fn a_follower_reads_what_was_written_before() {
     }
 }
 
+/// Waits until a leader is confirmed: on a busy machine answers may come too late.
+async fn confirmed(group: &Group, leader: usize, least: u64) {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        match group.node(leader).raft.confirmed().await {
+            Some(index) => return assert!(index >= least, "{index}"),
+            None => assert!(Instant::now() < until, "nobody confirms"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leader_is_confirmed_by_whom_it_takes_and_nobody_else_is() {
+    let mut group = Group::of(3, 1000).await;
+    let index = group.propose("note").await;
+    let leader = group.leader().await;
+    let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    confirmed(&group, leader, index).await;
+    assert_eq!(group.node(one).raft.confirmed().await, None, "it follows");
+    group.kill(one);
+    confirmed(&group, leader, index).await;
+    group.kill(other);
+    assert_eq!(group.node(leader).raft.confirmed().await, None, "alone it cannot know");
+}
+
 #[tokio::test]
 async fn a_leader_reads_by_its_lease_and_a_follower_does_not() {
     let group = Group::of(3, 1000).await;
@@ -88,6 +115,25 @@ async fn a_killed_leader_is_replaced_and_follows_when_it_returns() {
     group.start(old);
     group.propose("after").await;
     group.agree_with(&["before", "between", "after"].map(str::to_owned)).await;
+}
+
+#[tokio::test]
+async fn a_member_that_is_gone_is_called_with_pauses() {
+    let mut group = Group::of(3, 1000).await;
+    let leader = group.leader().await;
+    let gone = (leader + 1) % 3;
+    group.kill(gone);
+    group.propose("without it").await;
+    let calls = || group.node(leader).calls.load(Ordering::SeqCst);
+    let before = calls();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Two heartbeats each 60 ms and a few appends; a call that is refused costs no 100 us, so
+    // there would be thousands without a pause.
+    let made = calls() - before;
+    assert!((1..200).contains(&made), "{made} calls in a second");
+    group.start(gone);
+    group.propose("with it").await;
+    group.agree_with(&["without it", "with it"].map(str::to_owned)).await;
 }
 
 #[tokio::test]
@@ -248,7 +294,7 @@ async fn a_pre_vote_is_really_asked_and_changes_nothing() {
     let before = group.node(asked).raft.status();
     let member = group.node(asked).member("here");
     let identity = group.node(asking).raft.identity().clone();
-    let dial = std::sync::Arc::new(Plain(identity.name.clone()));
+    let dial = Plain::named(&identity.name);
     let mut network = Network::new(Links::new(identity.into(), dial), DEADLINE);
     let (id, record) = member.into();
     let mut client = network.new_client(id, &record).await;
@@ -266,7 +312,7 @@ async fn a_pre_vote_is_really_asked_and_changes_nothing() {
 async fn a_directory_serves_one_member_at_a_time_and_again_after_shutdown() {
     let mut group = Group::of(1, 1000).await;
     group.propose("note").await;
-    let dial = || std::sync::Arc::new(Plain("c1".to_owned()));
+    let dial = || Plain::named("c1");
     let second = Raft::start(group.config(0), dial(), Notes::default()).await;
     let text = second.unwrap_err().to_string();
     assert!(text.contains("is another controller running on this data directory?"), "{text}");

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Status};
+use tower::ServiceExt;
 
 use crate::raft::failure::StartError;
 use crate::raft::machine::{Machine, Position, Row, View};
@@ -62,12 +64,26 @@ impl View for Notes {
     }
 }
 
-/// Dials without TLS; the user agent stands for the certificate's name.
-pub(crate) struct Plain(pub String);
+/// Dials without TLS, and counts calls; the user agent stands for the certificate's name.
+pub(crate) struct Plain {
+    name: String,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Plain {
+    pub(crate) fn named(name: &str) -> Arc<Self> {
+        Arc::new(Self { name: name.to_owned(), calls: Arc::default() })
+    }
+}
 
 impl Dial for Plain {
     fn line(&self, member: &Member) -> Result<Line, DialError> {
-        Ok(plain_line(&member.addr, &self.0))
+        let calls = Arc::clone(&self.calls);
+        let counted = plain_line(&member.addr, &self.name).map_request(move |request| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            request
+        });
+        Ok(Line::new(counted))
     }
 }
 
@@ -94,6 +110,8 @@ fn name_of(mut request: Request<()>) -> Result<Request<()>, Status> {
 pub(crate) struct Node {
     pub raft: Raft<Notes>,
     pub addr: SocketAddr,
+    /// Calls that it has made to others.
+    pub calls: Arc<AtomicUsize>,
     runtime: Option<Runtime>,
 }
 
@@ -104,7 +122,8 @@ impl Node {
             .enable_all()
             .build()
             .expect("a runtime");
-        let dial = Arc::new(Plain(config.name.clone()));
+        let dial = Plain::named(&config.name);
+        let calls = Arc::clone(&dial.calls);
         let started = std::thread::scope(|scope| {
             let start = || {
                 runtime.block_on(async {
@@ -133,7 +152,7 @@ impl Node {
                 .add_service(service)
                 .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))),
         );
-        Ok(Self { raft, addr, runtime: Some(runtime) })
+        Ok(Self { raft, addr, calls, runtime: Some(runtime) })
     }
 
     pub(crate) fn member(&self, region: &str) -> Member {

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
@@ -262,7 +261,7 @@ fn alone(dir: &Path) -> Config {
 }
 
 async fn start(dir: &Path, disk: &FaultyDisk) -> Raft<Notes> {
-    let dial = Arc::new(Plain("c1".to_owned()));
+    let dial = Plain::named("c1");
     Raft::start_on(alone(dir), dial, Notes::default(), disk).await.expect("started")
 }
 

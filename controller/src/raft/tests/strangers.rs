@@ -42,7 +42,7 @@ async fn an_emptied_directory_under_an_old_id_stops_its_member_and_nobody_else()
 async fn a_directory_of_another_fleet_name_or_id_is_refused_at_start() {
     let mut group = Group::strangers(1, 1000);
     group.kill(0);
-    let dial = || std::sync::Arc::new(super::group::Plain("c1".to_owned()));
+    let dial = || super::group::Plain::named("c1");
     for change in ["fleet", "name", "id"] {
         let mut config = group.config(0);
         match change {

@@ -120,7 +120,7 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         target.clone_from(object);
         result = format!("refused: {}", problem.message);
     }
-    let mut entry = AuditEntry {
+    let entry = AuditEntry {
         seq: head.seq + 1,
         index: at.index,
         time: command.wall,
@@ -134,7 +134,7 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         previous: head.hash.clone(),
         hash: String::new(),
     };
-    entry.hash = entry.computed_hash();
+    let entry = entry.sealed();
     *head = AuditHead { seq: entry.seq, hash: entry.hash.clone() };
     entry
 }

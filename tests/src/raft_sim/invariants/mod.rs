@@ -23,8 +23,6 @@ mod running;
 mod survives;
 mod voted;
 
-use std::fmt;
-
 use super::scene::{Moment, Scene};
 
 /// Looks at moments, one after another.
@@ -34,20 +32,7 @@ pub trait Look {
 }
 
 /// A property that must hold.
-pub struct Rule {
-    /// Its name.
-    pub name: &'static str,
-    /// What it claims.
-    pub sentence: &'static str,
-    /// How it is checked.
-    pub check: Box<dyn Look>,
-}
-
-impl fmt::Debug for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+pub type Rule = crate::rule::Rule<dyn Look>;
 
 fn rule(name: &'static str, sentence: &'static str, check: impl Look + 'static) -> Rule {
     Rule { name, sentence, check: Box::new(check) }
