@@ -38,7 +38,7 @@ pub(super) struct Stat {
     pub(super) id: ProcessId,
     /// Process group.
     pub(super) group: u32,
-    /// Whether it has ended and only waits to be reaped.
+    /// Whether it has ended, with all its threads, and only waits to be reaped.
     pub(super) is_zombie: bool,
 }
 
@@ -55,7 +55,8 @@ fn parse_stat(pid: u32, text: &str) -> Option<Stat> {
     Some(Stat {
         id: ProcessId { pid, ticks: fields.get(19)?.parse().ok()? },
         group: fields.get(2)?.parse().ok()?,
-        is_zombie: matches!(state, "Z" | "X"),
+        // The state is that of its first thread; the process goes on while others do.
+        is_zombie: matches!(state, "Z" | "X") && fields.get(17)?.parse::<u32>().ok()? <= 1,
     })
 }
 
@@ -126,6 +127,8 @@ mod tests {
         let text = "7 (a) b (c) Z 1 5 5 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0 18446744073709";
         let id = ProcessId { pid: 7, ticks: 4711 };
         assert_eq!(parse_stat(7, text), Some(Stat { id, group: 5, is_zombie: true }));
+        let ending = text.replace("20 0 1 0", "20 0 3 0");
+        assert_eq!(parse_stat(7, &ending), Some(Stat { id, group: 5, is_zombie: false }));
         assert_eq!(parse_stat(7, "7 (a"), None);
         assert_eq!(parse_stat(7, "7 (a) S 1"), None);
     }

@@ -7,9 +7,9 @@
 //! one. The library's own way asks the cores of all members, by way of an append without entries;
 //! this one reads a value, of as few members as do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -59,12 +59,12 @@ impl<M: Machine> Raft<M> {
         }
         let others = membership.voter_ids().filter(|id| *id != own);
         let others = others.filter_map(|id| Some((id, membership.get_node(&id)?)));
-        let ways = self.inner.confirming.ways(others);
+        let links = self.inner.confirming.links(others);
         // While members change a quorum of each set is needed: all are asked at once.
-        let enough = if sets.len() == 1 { ways.len().div_ceil(2) } else { ways.len() };
+        let enough = if sets.len() == 1 { links.len().div_ceil(2) } else { links.len() };
         let limit = self.inner.config.profile.timing().election_min;
         let question = Question { vote, limit, own, sets };
-        question.ask(&self.inner.confirming, ways, enough).await.then_some(index)
+        question.ask(&self.inner.confirming, links, enough).await.then_some(index)
     }
 }
 
@@ -79,10 +79,10 @@ struct Question<'a> {
 impl Question<'_> {
     /// Asks `enough` members, and the others when these are slow; returns whether a quorum of each
     /// set holds no later vote.
-    async fn ask(&self, confirming: &Confirming, ways: Vec<Arc<Way>>, enough: usize) -> bool {
+    async fn ask(&self, confirming: &Confirming, links: Vec<Arc<Link>>, enough: usize) -> bool {
         let mut agreed = BTreeSet::from([self.own]);
-        let mut later = ways.into_iter();
-        let ask = |way: Arc<Way>| async move { (way.link.member.id, way.agrees(self).await) };
+        let mut later = links.into_iter();
+        let ask = |link: Arc<Link>| async move { (link.member.id, link.agrees(self).await) };
         let mut asked: FuturesUnordered<_> = later.by_ref().take(enough).map(ask).collect();
         let mut hedge = std::pin::pin!(tokio::time::sleep(HEDGE));
         while !is_quorum(self.sets, &agreed) {
@@ -110,58 +110,41 @@ impl Question<'_> {
     }
 }
 
-/// The ways to ask other members.
+/// Whom reads are asked of.
 pub(super) struct Confirming {
     links: Links,
-    ways: Mutex<BTreeMap<u64, Arc<Way>>>,
     /// The member that answered first, last time.
     quick: AtomicU64,
 }
 
 impl Confirming {
     pub(super) fn new(links: Links) -> Self {
-        Self { links, ways: Mutex::default(), quick: AtomicU64::new(0) }
+        Self { links, quick: AtomicU64::new(0) }
     }
 
-    /// Returns the ways to these members, the quick one first.
-    fn ways<'a>(&self, members: impl Iterator<Item = (u64, &'a Record)>) -> Vec<Arc<Way>> {
-        let mut known = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut way = |(id, record): (u64, &Record)| {
-            let link = self.links.link(id, record, Purpose::Read);
-            let found = known.get(&id).filter(|way| Arc::ptr_eq(&way.link, &link));
-            found.map(Arc::clone).unwrap_or_else(|| {
-                let way = Arc::new(Way { link, open: tokio::sync::Mutex::default() });
-                known.insert(id, Arc::clone(&way));
-                way
-            })
-        };
-        let mut ways: Vec<_> = members.map(&mut way).collect();
+    /// Returns the links to these members, the quick one first.
+    fn links<'a>(&self, members: impl Iterator<Item = (u64, &'a Record)>) -> Vec<Arc<Link>> {
+        let link = |(id, record)| self.links.link(id, record, Purpose::Read);
+        let mut links: Vec<_> = members.map(link).collect();
         let quick = self.quick.load(Ordering::Relaxed);
-        ways.sort_by_key(|way| (way.link.member.id != quick, way.link.member.id));
-        ways
+        links.sort_by_key(|link| (link.member.id != quick, link.member.id));
+        links
     }
-}
-
-/// The way to ask one member.
-struct Way {
-    link: Arc<Link>,
-    open: tokio::sync::Mutex<Option<Open>>,
 }
 
 /// A stream of questions. Who asked may have gone before the answer came, so both are numbered.
-struct Open {
+pub(super) struct Questions {
     number: u64,
-    questions: mpsc::Sender<wire::RaftConfirmRequest>,
+    asked: mpsc::Sender<wire::RaftConfirmRequest>,
     answers: Streaming<wire::RaftConfirmReply>,
 }
 
-impl Way {
+impl Link {
     /// Returns whether the member says that it holds no vote after that of the question.
     async fn agrees(&self, question: &Question<'_>) -> bool {
-        let answer = async { self.held().await.map(tonic::Response::new) };
-        let answer = self.link.call(RPCTypes::Vote, question.limit, answer).await;
+        let answer = self.within(RPCTypes::Vote, question.limit, self.held()).await;
         if answer.is_err() {
-            *self.open.lock().await = None;
+            *self.questions.lock().await = None;
         }
         answer.is_ok_and(|held| holds_none_after(held.as_ref(), &question.vote))
     }
@@ -169,14 +152,14 @@ impl Way {
     /// Asks which vote the member holds.
     async fn held(&self) -> Result<Option<Vote>, Status> {
         let ended = || Status::unavailable("the stream of answers has ended");
-        let mut open = self.open.lock().await;
+        let mut open = self.questions.lock().await;
         let open = match &mut *open {
             Some(open) => open,
             none => none.insert(self.open().await?),
         };
         open.number += 1;
         let asked = wire::RaftConfirmRequest { number: open.number };
-        open.questions.send(asked).await.map_err(|_| ended())?;
+        open.asked.send(asked).await.map_err(|_| ended())?;
         loop {
             let answer = open.answers.message().await?.ok_or_else(ended)?;
             if answer.number == open.number {
@@ -186,13 +169,13 @@ impl Way {
         }
     }
 
-    async fn open(&self) -> Result<Open, Status> {
+    async fn open(&self) -> Result<Questions, Status> {
         // Room for one: whoever asks waits for the answer, or has gone.
-        let (questions, asked) = mpsc::channel(1);
-        let mut client = self.link.client().map_err(|e| Status::unavailable(e.to_string()))?;
-        let request = self.link.request(ReceiverStream::new(asked));
+        let (asked, outgoing) = mpsc::channel(1);
+        let mut client = self.client().map_err(|e| Status::unavailable(e.to_string()))?;
+        let request = self.request(ReceiverStream::new(outgoing));
         let answers = client.confirm(request).await?.into_inner();
-        Ok(Open { number: 0, questions, answers })
+        Ok(Questions { number: 0, asked, answers })
     }
 }
 

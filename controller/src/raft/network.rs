@@ -4,8 +4,8 @@
 //! a heartbeat never waits behind data, and one for reads, which lives where reads are asked for.
 //! They are made once, shared by every client of the library, and kept open even while nothing is
 //! said: a vote should not have to wait for a handshake. One that timed out repeatedly is dialled
-//! anew. A peer that cannot be reached, or that
-//! refuses us, is `Unreachable`: the library then backs off instead of trying again at once.
+//! anew. A peer that cannot be reached, or that refuses us, is `Unreachable`: the library then backs
+//! off instead of trying again at once.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,6 +32,7 @@ use tower::util::BoxCloneSyncService;
 use trireme_proto::wire;
 use trireme_proto::wire::raft_client::RaftClient;
 
+use super::confirm::Questions;
 use super::disk::Identity;
 use super::types::{
     AppendRequest, Malformed, Member, Record, Types, append_to_wire, appended_from_wire,
@@ -151,6 +152,8 @@ pub(super) struct Link {
     dial: Arc<dyn Dial>,
     client: Mutex<Option<RaftClient<Line>>>,
     timeouts: AtomicU32,
+    /// Of [`Purpose::Read`] alone.
+    pub(super) questions: tokio::sync::Mutex<Option<Questions>>,
 }
 
 impl Link {
@@ -169,6 +172,7 @@ impl Link {
             dial: Arc::clone(dial),
             client: Mutex::default(),
             timeouts: AtomicU32::new(0),
+            questions: tokio::sync::Mutex::default(),
         }
     }
 
@@ -198,17 +202,27 @@ impl Link {
         request
     }
 
-    /// Waits for an answer no longer than the library allows.
+    /// Waits for the answer to a call no longer than the library allows.
     pub(super) async fn call<T>(
         &self,
         action: RPCTypes,
         limit: Duration,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, RPCError<Types>> {
-        match tokio::time::timeout(limit, call).await {
-            Ok(Ok(response)) => {
+        self.within(action, limit, async { call.await.map(tonic::Response::into_inner) }).await
+    }
+
+    /// Waits for an answer no longer than the library allows.
+    pub(super) async fn within<T>(
+        &self,
+        action: RPCTypes,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, RPCError<Types>> {
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(answer)) => {
                 self.timeouts.store(0, Ordering::Relaxed);
-                Ok(response.into_inner())
+                Ok(answer)
             }
             Ok(Err(status)) => Err(self.refused(action, limit, &status)),
             Err(_) => Err(self.late(action, limit)),

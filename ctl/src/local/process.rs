@@ -71,14 +71,18 @@ impl Process {
 
     /// Returns whether it runs; a frozen one does.
     pub fn is_running(&mut self) -> bool {
-        if let Some(child) = &mut self.child
-            && let Ok(Some(status)) = child.try_wait()
-        {
-            self.last_exit = Some(status);
+        if let Some(child) = &mut self.child {
+            match child.try_wait() {
+                // Whatever /proc says: its first thread may be dead there while others still end.
+                Ok(None) => return true,
+                Ok(Some(status)) => self.last_exit = Some(status),
+                Err(_) => self.last_exit = None,
+            }
             self.forget();
+            return false;
         }
         let running = self.id.is_some_and(ProcessId::is_running);
-        if !running && self.child.is_none() {
+        if !running {
             self.forget();
         }
         running
@@ -146,13 +150,9 @@ impl Process {
         self.start()
     }
 
-    /// Waits until it has ended by itself, at most `limit`; returns its exit code if it is known.
-    pub async fn ended(&mut self, limit: Duration) -> Result<Option<i32>, LocalError> {
-        if self.gone_within(limit).await {
-            Ok(self.last_exit.and_then(|status| status.code()))
-        } else {
-            Err(self.stays(limit))
-        }
+    /// Waits until it has ended by itself, at most `limit`; returns how, if that is known.
+    pub async fn ended(&mut self, limit: Duration) -> Result<Option<ExitStatus>, LocalError> {
+        if self.gone_within(limit).await { Ok(self.last_exit) } else { Err(self.stays(limit)) }
     }
 
     /// Fails if it does not run, with the end of its log.
@@ -258,7 +258,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut process = process(dir.path(), &["-c", "echo port in use; exit 3"]);
         process.start().unwrap();
-        assert_eq!(process.ended(Duration::from_secs(20)).await.unwrap(), Some(3));
+        let status = process.ended(Duration::from_secs(20)).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(3));
         let error = process.check().unwrap_err();
         assert_eq!(error.to_string(), "d has ended: exit code 3");
         assert!(matches!(error, LocalError::Ended { log, .. } if log == "port in use"));

@@ -24,7 +24,7 @@ pub(super) struct Stat {
     pub(super) id: ProcessId,
     /// Process group.
     pub(super) group: u32,
-    /// Whether it has ended and only waits for its parent to notice.
+    /// Whether it has ended, with all its threads, and only waits for its parent to notice.
     pub(super) is_zombie: bool,
 }
 
@@ -57,7 +57,9 @@ fn parse_stat(pid: u32, text: &str) -> Option<Stat> {
     Some(Stat {
         id: ProcessId { pid, ticks: fields.get(19)?.parse().ok()? },
         group: fields.get(2)?.parse().ok()?,
-        is_zombie: matches!(*fields.first()?, "Z" | "X"),
+        // The state is that of its first thread; others may still hold its ports and files.
+        is_zombie: matches!(*fields.first()?, "Z" | "X")
+            && fields.get(17)?.parse::<u32>().ok()? <= 1,
     })
 }
 
@@ -93,6 +95,8 @@ mod tests {
         let text = "7 (a) b (c) Z 1 5 5 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0 18446744073709";
         let id = ProcessId { pid: 7, ticks: 4711 };
         assert_eq!(parse_stat(7, text), Some(Stat { id, group: 5, is_zombie: true }));
+        let ending = text.replace("20 0 1 0", "20 0 3 0");
+        assert_eq!(parse_stat(7, &ending), Some(Stat { id, group: 5, is_zombie: false }));
         assert_eq!(parse_stat(7, "7 (a"), None);
         assert_eq!(parse_stat(7, "7 (a) S 1"), None);
     }

@@ -27,6 +27,9 @@ use crate::sim::rng::Rng;
 const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Longest wait for nobody to write on a disk any more.
 const QUIET_MAX: Duration = Duration::from_secs(3);
+/// Longest a daemon whose disk failed goes on running: it first lets go of those it serves. Whoever
+/// met the end of the space ends after there is some again, and wants to be started then.
+const END_MAX: Duration = Duration::from_secs(5);
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A link that is cut again and again is so for this long, and works for as long again.
@@ -179,18 +182,24 @@ impl Field {
         if let Some(site) = undo.slow {
             self.network.slow_down(&[site], 100);
         }
-        if let Some(disk) = undo.disk.and_then(|name| self.disks.get(&name)) {
+        let disk = undo.disk.and_then(|name| self.disks.get(&name));
+        if let Some(disk) = disk {
             disk.unprotect()?;
             disk.free()?;
         }
-        let mut fleet = self.fleet.lock().await;
         for site in undo.thaw {
-            process(&mut fleet, site).thaw();
+            process(&mut *self.fleet.lock().await, site).thaw();
         }
-        for site in undo.start {
-            process(&mut fleet, site).start()?;
+        let end = Instant::now() + if disk.is_some() { END_MAX } else { Duration::ZERO };
+        loop {
+            for site in &undo.start {
+                process(&mut *self.fleet.lock().await, *site).start()?;
+            }
+            if Instant::now() >= end {
+                return Ok(());
+            }
+            sleep(LOOK_EVERY).await;
         }
-        Ok(())
     }
 
     fn set(&self, links: &[(Vec<Site>, Vec<Site>)], flow: Flow) {

@@ -40,8 +40,8 @@ impl Drop for Tmpfs {
 /// Waits until a controller has ended by itself; returns the end of its log.
 async fn gives_up(rig: &mut Rig, name: &ControllerId) -> String {
     let process = &mut rig.fleet.controller_mut(name).unwrap().process;
-    let code = process.ended(END_WAIT).await.unwrap();
-    assert_eq!(code, Some(1), "{}", process.tail());
+    let status = process.ended(END_WAIT).await.unwrap().expect("a child's status is known");
+    assert_eq!(status.code(), Some(1), "{status}: {}", process.tail());
     process.tail()
 }
 
