@@ -1,16 +1,20 @@
 //! The audit log on disk: one row for each applied command, in the order of the chain.
 //!
 //! Rows follow from the Raft log, so they need no fsync of their own: after a crash the log is
-//! applied again from the last snapshot and writes the same rows. A snapshot carries them whole.
+//! applied again from the last snapshot and writes the same rows. Only a snapshot, after which the
+//! log may go, has them fsynced before. It does not carry them: they only grow. One that is sent to
+//! another controller does.
 //!
 //! For the same reason rows may wait in memory until some hundred of them share one transaction:
 //! one for each batch of commands cost as much as applying them. Whoever reads has them written
 //! first, so nobody sees less than what was applied.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable as _, TableDefinition,
+};
 use trireme_proto::view::AuditEntry;
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
@@ -21,8 +25,12 @@ const CACHE_BYTES: usize = 2 << 20;
 /// Most entries that one read returns.
 pub const PAGE_MAX: usize = 1000;
 
-/// Rows that may wait in memory; they share one transaction. About 200 KB.
-const WAITING_MAX: usize = 256;
+/// Rows that wait in memory for a transaction they share. About 200 KB.
+const WAITING: usize = 256;
+
+/// Rows that may wait while others are fsynced, which takes as long as the disk likes; who has more
+/// waits for it. About 13 MB.
+const WAITING_MAX: usize = 16 << 10;
 
 /// Tells why the audit log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +46,17 @@ pub enum AuditError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// Rows that a snapshot counts on are not there.
+    #[error(
+        "audit log ends at entry {found}, but the snapshot was taken after entry {wanted}: put \
+         audit.redb back as it was, or replace this controller"
+    )]
+    Short {
+        /// Number of its last row.
+        found: u64,
+        /// Number of the last that was applied.
+        wanted: u64,
     },
 }
 
@@ -56,33 +75,49 @@ pub struct AuditLog {
 #[derive(Debug)]
 struct Shared {
     database: Database,
-    /// Rows that are not in the database yet; held while they are written, so that a reader who
-    /// comes meanwhile finds them there.
-    waiting: Mutex<Vec<(u64, Vec<u8>)>>,
+    waiting: Mutex<Waiting>,
+    /// Tells that an fsync has ended.
+    synced: Condvar,
+}
+
+/// Rows that are not in the database yet; held while they are written, so that a reader who comes
+/// meanwhile finds them there.
+#[derive(Debug, Default)]
+struct Waiting {
+    rows: Vec<(u64, Vec<u8>)>,
+    /// Whether somebody has the database to himself for as long as an fsync takes.
+    syncing: bool,
 }
 
 impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, Vec<(u64, Vec<u8>)>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // A panic while rows are written leaves them waiting, to be written again alike.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes all rows that wait.
-    fn write(&self, waiting: &mut Vec<(u64, Vec<u8>)>) -> Result<(), AuditError> {
-        if waiting.is_empty() {
-            return Ok(());
+    /// Writes all rows that wait, once nobody has the database to himself.
+    fn write<'s>(
+        &'s self,
+        waiting: MutexGuard<'s, Waiting>,
+    ) -> Result<MutexGuard<'s, Waiting>, AuditError> {
+        let mut waiting = self
+            .synced
+            .wait_while(waiting, |waiting| waiting.syncing)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waiting.rows.is_empty() {
+            return Ok(waiting);
         }
         let mut write = self.database.begin_write()?;
         write.set_durability(Durability::None)?;
         {
             let mut table = write.open_table(ENTRIES)?;
-            for (seq, row) in &*waiting {
+            for (seq, row) in &waiting.rows {
                 table.insert(seq, row.as_slice())?;
             }
         }
         write.commit()?;
-        waiting.clear();
-        Ok(())
+        waiting.rows.clear();
+        Ok(waiting)
     }
 }
 
@@ -93,7 +128,8 @@ impl AuditLog {
         let write = database.begin_write()?;
         write.open_table(ENTRIES)?;
         write.commit()?;
-        Ok(Self { shared: Arc::new(Shared { database, waiting: Mutex::default() }) })
+        let (waiting, synced) = (Mutex::default(), Condvar::new());
+        Ok(Self { shared: Arc::new(Shared { database, waiting, synced }) })
     }
 
     /// Adds an entry; it is written with a later [`flush`](Self::flush), or when somebody reads.
@@ -101,16 +137,17 @@ impl AuditLog {
         // Room for most entries, so that it need not grow.
         let mut row = Vec::with_capacity(512);
         serde_json::to_writer(&mut row, entry).expect("an entry is plain strings and numbers");
-        self.shared.waiting().push((entry.seq, row));
+        self.shared.waiting().rows.push((entry.seq, row));
     }
 
     /// Writes what was added, once it is enough for a transaction.
     pub fn flush(&mut self) -> Result<(), AuditError> {
-        let mut waiting = self.shared.waiting();
-        if waiting.len() < WAITING_MAX {
-            return Ok(());
+        let waiting = self.shared.waiting();
+        let enough = if waiting.syncing { WAITING_MAX } else { WAITING };
+        if waiting.rows.len() >= enough {
+            drop(self.shared.write(waiting)?);
         }
-        self.shared.write(&mut waiting)
+        Ok(())
     }
 
     /// Returns a reader that sees the log as it is now.
@@ -123,8 +160,7 @@ impl AuditLog {
         &mut self,
         rows: impl Iterator<Item = std::io::Result<(u64, Vec<u8>)>>,
     ) -> Result<(), AuditError> {
-        let mut waiting = self.shared.waiting();
-        waiting.clear();
+        self.shared.waiting().rows.clear();
         let write = self.shared.database.begin_write()?;
         write.delete_table(ENTRIES)?;
         {
@@ -148,9 +184,32 @@ pub struct AuditReader {
 impl AuditReader {
     /// Begins to read all that was applied.
     fn begin(&self) -> Result<ReadTransaction, AuditError> {
-        let mut waiting = self.shared.waiting();
-        self.shared.write(&mut waiting)?;
+        let _waiting = self.shared.write(self.shared.waiting())?;
         Ok(self.shared.database.begin_read()?)
+    }
+
+    /// Has all that was applied on disk.
+    pub fn sync(&self) -> Result<(), AuditError> {
+        let mut waiting = self.shared.write(self.shared.waiting())?;
+        waiting.syncing = true;
+        drop(waiting);
+        // Whoever applies goes on: only the database is held, and rows may wait.
+        let synced = self.commit();
+        self.shared.waiting().syncing = false;
+        self.shared.synced.notify_all();
+        synced
+    }
+
+    /// Commits nothing of its own, and with it, on disk, everything that was committed in memory.
+    fn commit(&self) -> Result<(), AuditError> {
+        Ok(self.shared.database.begin_write()?.commit()?)
+    }
+
+    /// Fails unless there are rows up to number `wanted`.
+    pub fn reaches(&self, wanted: u64) -> Result<(), AuditError> {
+        let last = self.begin()?.open_table(ENTRIES)?.last()?.map(|(seq, _)| seq.value());
+        let found = last.unwrap_or(0);
+        if found < wanted { Err(AuditError::Short { found, wanted }) } else { Ok(()) }
     }
 
     /// Returns up to `limit` entries from number `from` up to number `last`.
@@ -216,13 +275,13 @@ mod tests {
         let reader = log.reader();
         let mut last = 0;
         // Less than a transaction, exactly one, and some more.
-        for count in [3, WAITING_MAX as u64, WAITING_MAX as u64 + 7] {
+        for count in [3, WAITING as u64, WAITING as u64 + 7] {
             for _ in 0..count {
                 last += 1;
                 log.push(&entry(last));
                 log.flush().unwrap();
             }
-            assert!(log.shared.waiting().len() < WAITING_MAX);
+            assert!(log.shared.waiting().rows.len() < WAITING);
             let page = reader.page(last - 2, last, 10).unwrap();
             assert_eq!(page.iter().map(|e| e.seq).collect::<Vec<_>>(), [last - 2, last - 1, last]);
         }

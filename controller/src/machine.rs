@@ -12,7 +12,7 @@ use trireme_proto::id::NodeId;
 use trireme_proto::problem::{Code, Problem};
 
 use crate::audit::{AuditLog, AuditReader};
-use crate::raft::{Machine, Position, Row, View};
+use crate::raft::{Beside, Machine, Position, Row, View};
 use crate::state::apply::Position as Place;
 use crate::state::fleet::{ClientRecord, Node};
 use crate::state::{self, Command, Fleet, Outcome, Reply, traffic};
@@ -133,14 +133,23 @@ impl Machine for FleetMachine {
         Box::new(FleetView { fleet: self.fleet(), audit: self.audit() })
     }
 
+    fn beside(&self) -> Option<Arc<dyn Beside>> {
+        Some(Arc::new(self.audit()))
+    }
+
     fn restore(&mut self, rows: &mut dyn Iterator<Item = io::Result<Row>>) -> io::Result<()> {
         let mut fleet = Fleet::default();
         let mut rows = rows.peekable();
         while let Some(row) = rows.next_if(|row| !matches!(row, Ok(row) if row.table == AUDIT)) {
             take_row(&mut fleet, &row?)?;
         }
-        let audit = rows.map(|row| row.and_then(|row| audit_row(&row)));
-        self.audit.restore(audit).map_err(io::Error::other)?;
+        if rows.peek().is_some() {
+            let audit = rows.map(|row| row.and_then(|row| audit_row(&row)));
+            self.audit.restore(audit).map_err(io::Error::other)?;
+        } else {
+            let missing = |error| io::Error::new(io::ErrorKind::InvalidData, chain(&error));
+            self.audit.reader().reaches(fleet.audit.seq).map_err(missing)?;
+        }
         self.woken.extend(fleet.nodes.keys().cloned());
         self.fleet = Arc::new(fleet);
         self.steering += 1;
@@ -176,12 +185,34 @@ impl View for FleetView {
         for (client, record) in clients {
             emit(row(CLIENTS, &ClientRow(client, record))?)?;
         }
+        // It only grows, so it has its own file, and is not repeated in every snapshot.
+        self.audit.sync().map_err(io::Error::other)
+    }
+}
+
+impl Beside for AuditReader {
+    fn complete(
+        &self,
+        rows: &mut dyn Iterator<Item = io::Result<Row>>,
+        emit: &mut dyn FnMut(Row) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut last = 0;
+        for row in rows {
+            let row = row?;
+            match &*row.table {
+                // This member got it from another one; its own rows are the same.
+                AUDIT => continue,
+                FLEET => last = serde_json::from_slice::<Fleet>(&row.value)?.audit.seq,
+                _ => {}
+            }
+            emit(row)?;
+        }
         let mut audit = |seq: u64, entry: &[u8]| {
             let mut bytes = seq.to_be_bytes().to_vec();
             bytes.extend_from_slice(entry);
             emit(Row { table: AUDIT.into(), value: bytes.into() })
         };
-        self.audit.rows(rest.audit.seq, &mut audit).map_err(io::Error::other)
+        self.rows(last, &mut audit).map_err(io::Error::other)
     }
 }
 
@@ -215,4 +246,114 @@ fn audit_row(row: &Row) -> io::Result<(u64, Vec<u8>)> {
             io::Error::new(io::ErrorKind::InvalidData, "snapshot has a damaged audit row")
         })?;
     Ok((u64::from_be_bytes(*seq), entry.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use trireme_proto::time::{FleetTime, Span, WallTime};
+    use trireme_proto::view::AuditEntry;
+
+    use super::*;
+    use crate::state::command::{Actor, Body};
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn nodes(&self, _nodes: BTreeSet<NodeId>) {}
+    }
+
+    fn machine(dir: &Path, name: &str) -> FleetMachine {
+        FleetMachine::new(AuditLog::open(&dir.join(name)).unwrap(), Arc::new(Nobody))
+    }
+
+    /// Applies commands with these indexes; refused or not, each is audited.
+    fn apply(machine: &mut FleetMachine, indexes: std::ops::RangeInclusive<u64>) {
+        for index in indexes {
+            let (subject, role) = ("user/ann".to_owned(), "admin".to_owned());
+            let (source, request_id) = ("127.0.0.1:1".to_owned(), index.to_string());
+            let command = Command {
+                at: FleetTime(index),
+                wall: WallTime(index),
+                skew: Span(0),
+                actor: Actor { subject, role, source, request_id },
+                origin: None,
+                body: Body::Note { object: "region/aws".to_owned(), text: index.to_string() },
+            };
+            let command = serde_json::to_vec(&command).unwrap();
+            machine.apply(Position { index, term: 1, leader: 1 }, &command);
+            machine.batch_applied(index);
+        }
+    }
+
+    /// Returns the snapshot of a machine, as it is on its own disk.
+    fn snapshot(machine: &FleetMachine) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let mut emit = |row| {
+            rows.push(row);
+            Ok(())
+        };
+        machine.view().rows(&mut emit).unwrap();
+        rows
+    }
+
+    fn restore(machine: &mut FleetMachine, rows: &[Row]) -> io::Result<()> {
+        machine.restore(&mut rows.iter().cloned().map(Ok))
+    }
+
+    fn audited(machine: &FleetMachine) -> Vec<AuditEntry> {
+        machine.audit().page(1, machine.fleet.audit.seq, 1000).unwrap()
+    }
+
+    #[test]
+    fn snapshots_do_not_repeat_the_audit_and_another_member_gets_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = machine(dir.path(), "one");
+        apply(&mut one, 1..=300);
+        let rows = snapshot(&one);
+        assert!(rows.iter().all(|row| row.table != AUDIT), "it has a file of its own");
+        let kept = one.audit();
+        // What comes later belongs to the next snapshot.
+        apply(&mut one, 301..=310);
+
+        let mut other = machine(dir.path(), "other");
+        let error = restore(&mut other, &rows).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("ends at entry 0, but"), "{error}");
+        let mut whole = Vec::new();
+        let mut emit = |row| {
+            whole.push(row);
+            Ok(())
+        };
+        kept.complete(&mut rows.iter().cloned().map(Ok), &mut emit).unwrap();
+        restore(&mut other, &whole).unwrap();
+        assert_eq!(audited(&other), audited(&one)[..300]);
+        // The one who got it passes on the same, and no row twice.
+        let mut again = Vec::new();
+        let mut emit = |row| {
+            again.push(row);
+            Ok(())
+        };
+        other.audit().complete(&mut whole.iter().cloned().map(Ok), &mut emit).unwrap();
+        assert_eq!(again, whole);
+        apply(&mut other, 301..=310);
+        assert_eq!(audited(&other), audited(&one));
+    }
+
+    #[test]
+    fn what_a_snapshot_counts_on_survives_a_loss_of_power() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = machine(dir.path(), "one");
+        apply(&mut one, 1..=300);
+        let rows = snapshot(&one);
+        apply(&mut one, 301..=900);
+        // What a file system would have after the loss: the file as it is, without an orderly end.
+        std::fs::copy(dir.path().join("one"), dir.path().join("after")).unwrap();
+        let mut after = machine(dir.path(), "after");
+        restore(&mut after, &rows).unwrap();
+        assert_eq!(audited(&after), audited(&one)[..300]);
+        apply(&mut after, 301..=900);
+        assert_eq!(audited(&after), audited(&one));
+    }
 }

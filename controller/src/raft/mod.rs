@@ -42,7 +42,7 @@ mod tests;
 pub use config::{Config, Profile, Timing, UnknownProfile};
 pub use disk::{DiskError, Identity};
 pub use failure::{Fatal, StartError};
-pub use machine::{Machine, Position, Row, View};
+pub use machine::{Beside, Machine, Position, Row, View};
 pub use network::{Dial, DialError, Identified, Line, identify, line};
 pub use node::{Applied, InitializeError, ProposeError, Raft, ReadError, ReadKind, TransferError};
 pub use service::{Authorize, PeerIdentity, Service};

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use trireme_proto::wire;
 
 use super::disk::sync_dir;
-use super::machine::{Row, View};
+use super::machine::{Beside, Row, View};
 use super::types::{Meta, meta_from_wire, meta_to_wire};
 
 const MAGIC: &[u8; 8] = b"TRSNAP01";
@@ -52,6 +52,15 @@ pub(super) struct SnapshotFile {
     size: u64,
     /// Removes the name again if the snapshot was received but not installed.
     draft: Option<Arc<Draft>>,
+    /// What another member needs besides.
+    rest: Option<Rest>,
+}
+
+/// What makes a snapshot of this member whole for another one.
+#[derive(Debug, Clone)]
+struct Rest {
+    snapshots: Arc<Snapshots>,
+    beside: Arc<dyn Beside>,
 }
 
 #[derive(Debug)]
@@ -82,19 +91,30 @@ impl Snapshots {
 
     /// Writes a view of the state and makes it the current snapshot.
     pub(super) fn write(&self, meta: &Meta, view: Box<dyn View>) -> io::Result<SnapshotFile> {
+        let file = self.written(meta, |emit| view.rows(emit))?;
+        self.keep(meta, file)
+    }
+
+    /// Writes a snapshot under no final name; it goes with its last reader, unless it is kept.
+    fn written(
+        &self,
+        meta: &Meta,
+        give: impl FnOnce(&mut dyn FnMut(Row) -> io::Result<()>) -> io::Result<()>,
+    ) -> io::Result<SnapshotFile> {
         let (draft, file) = self.draft()?;
         let mut writer = FrameWriter::new(BufWriter::with_capacity(CHUNK_BYTES, &file));
         writer.bytes(MAGIC)?;
         writer.frame(&meta_to_wire(meta).encode_to_vec())?;
         let mut rows = 0_u64;
-        view.rows(&mut |Row { table, value }| {
+        give(&mut |Row { table, value }| {
             rows += 1;
             writer.frame(&wire::RaftSnapshotRow { table, value }.encode_to_vec())
         })?;
         writer.finish(rows)?;
         file.sync_all()?;
         let size = file.metadata()?.len();
-        self.keep(meta, SnapshotFile { file: Arc::new(file), size, draft: Some(Arc::new(draft)) })
+        let draft = Some(Arc::new(draft));
+        Ok(SnapshotFile { file: Arc::new(file), size, draft, rest: None })
     }
 
     /// Gives a verified snapshot its final name and removes the ones it replaces.
@@ -205,6 +225,7 @@ impl Incoming {
             file: Arc::new(self.file),
             size: self.size,
             draft: Some(Arc::new(self.draft)),
+            rest: None,
         };
         if file.verify()? == *announced { Ok(file) } else { Err(invalid("another snapshot")) }
     }
@@ -214,8 +235,21 @@ impl SnapshotFile {
     fn open(path: &Path) -> io::Result<(Meta, Self)> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        let found = Self { file: Arc::new(file), size, draft: None };
+        let found = Self { file: Arc::new(file), size, draft: None, rest: None };
         Ok((found.verify()?, found))
+    }
+
+    /// Returns the same file, to be completed before another member gets it.
+    pub(super) fn lacking(self, snapshots: Arc<Snapshots>, beside: Arc<dyn Beside>) -> Self {
+        Self { rest: Some(Rest { snapshots, beside }), ..self }
+    }
+
+    /// Returns a snapshot that another member can restore.
+    pub(super) fn whole(self) -> io::Result<Self> {
+        let Some(Rest { snapshots, beside }) = &self.rest else { return Ok(self) };
+        let mut rows = self.rows()?;
+        let meta = rows.meta.clone();
+        snapshots.written(&meta, |emit| beside.complete(&mut rows, emit))
     }
 
     /// Bytes of the file.

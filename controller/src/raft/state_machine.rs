@@ -151,7 +151,13 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
             }
             Ok(())
         });
-        installed.await.map_err(|error| self.failed(error))?;
+        installed.await.map_err(|error| match error.kind() {
+            // Whole on its way, and it does not fit what is here: no writing failed.
+            io::ErrorKind::InvalidData => {
+                self.failure.fail(Fatal::read(self.snapshots.dir(), error))
+            }
+            _ => self.failed(error),
+        })?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.told();
@@ -165,7 +171,14 @@ impl<M: Machine> RaftStateMachine<Types> for StateMachine<M> {
         let found = blocking(move || snapshots.latest())
             .await
             .map_err(|error| self.failure.fail(Fatal::read(self.snapshots.dir(), error)))?;
-        Ok(found.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+        let beside = self.machine.read().unwrap_or_else(PoisonError::into_inner).beside();
+        Ok(found.map(|(meta, snapshot)| {
+            let snapshot = match beside {
+                Some(beside) => snapshot.lacking(Arc::clone(&self.snapshots), beside),
+                None => snapshot,
+            };
+            Snapshot { meta, snapshot }
+        }))
     }
 }
 

@@ -10,14 +10,14 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
-use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{
     NetSnapshot, NetStreamAppend, RPCOption, RPCTypes, stream_append_sequential,
 };
 use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::SnapshotOf;
+use openraft::{OptionalSend, Snapshot};
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 use tonic::Streaming;
@@ -209,16 +209,28 @@ impl NetSnapshot<Types> for Client {
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let mut client = self.link.client()?;
+        let mut cancel = std::pin::pin!(cancel);
+        let (action, limit) = (RPCTypes::InstallSnapshot, option.soft_ttl());
+        let Snapshot { meta, snapshot } = snapshot;
+        // Nothing is prepared for somebody who is not there.
+        let there = self.link.request(wire::IdentifyRequest {});
+        self.link.call(action, limit, client.identify(there)).await?;
+        let file = tokio::select! {
+            biased;
+            closed = &mut cancel => return Err(closed.into()),
+            file = blocking(move || snapshot.whole()) => file.map_err(|error| {
+                tracing::error!(%error, "a snapshot cannot be made whole for another controller");
+                RPCError::Unreachable(Unreachable::new(&error))
+            })?,
+        };
         let flow = Arc::new(Flow::default());
         let head = wire::RaftSnapshotHead {
             vote: Some(vote_to_wire(&vote)),
-            meta: Some(meta_to_wire(&snapshot.meta)),
-            size: snapshot.snapshot.size(),
+            meta: Some(meta_to_wire(&meta)),
+            size: file.size(),
         };
-        let parts = parts(head, snapshot.snapshot, Arc::clone(&flow));
+        let parts = parts(head, file, Arc::clone(&flow));
         let mut call = std::pin::pin!(client.snapshot(self.link.request(parts)));
-        let mut cancel = std::pin::pin!(cancel);
-        let (action, limit) = (RPCTypes::InstallSnapshot, option.soft_ttl());
         loop {
             let sent = flow.sent();
             let answer = tokio::select! {

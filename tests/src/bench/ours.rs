@@ -1,9 +1,9 @@
 //! Three controllers of ours under load: operators' commands and reads through the public API.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tonic::transport::Channel;
 use trireme_ctl::local::{Fleet, Programs, Shape};
 use trireme_proto::channel::{ChannelOptions, channel};
@@ -18,6 +18,8 @@ use super::load::{Client, Group, System, VALUE_LEN};
 
 /// Time for a controller that comes back to follow the others again.
 const READY_MAX: Duration = Duration::from_secs(20);
+/// Time between two looks for a leader.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running fleet of three controllers and no agent.
 #[derive(Debug)]
@@ -82,9 +84,17 @@ impl Group for Ours {
 
     async fn find_leader(&mut self) -> Result<()> {
         let client = self.fleet.client()?;
-        let known = client.controllers(ControllersRequest::default()).await;
-        let known = known.map_err(|failure| anyhow::anyhow!("{failure:?}"))?.value;
-        let leader = known.leader.context("nobody leads")?;
+        let end = Instant::now() + READY_MAX;
+        // Who has just come back does not know yet.
+        let leader = loop {
+            let known = client.controllers(ControllersRequest::default()).await;
+            let known = known.map_err(|failure| anyhow::anyhow!("{failure:?}"))?.value;
+            if let Some(leader) = known.leader {
+                break leader;
+            }
+            ensure!(Instant::now() < end, "nobody leads");
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
         let place = self.fleet.controllers().iter().position(|one| one.name == leader);
         self.leader = place.context("an unknown controller leads")?;
         Ok(())
@@ -132,7 +142,7 @@ impl Operator {
         };
         request.set_consistency(consistency);
         let document = self.stub.get(request).await?.into_inner();
-        anyhow::ensure!(!document.json.is_empty(), "an empty answer");
+        ensure!(!document.json.is_empty(), "an empty answer");
         Ok(())
     }
 }

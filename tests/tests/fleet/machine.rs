@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::process::Command;
-use trireme_ctl::local::Programs;
+use trireme_ctl::local::{Programs, Shape};
 use trireme_proto::id::ControllerId;
+use trireme_proto::wire::NoteRequest;
 
 use super::rig::{Rig, bounded, program, programs_dir, run, until};
 use super::web::{self, Spec, WEB};
@@ -128,6 +129,52 @@ async fn a_wiped_disk_under_an_old_name_is_refused_and_the_others_go_on() {
         std::fs::rename(&old, data.join("raft")).unwrap();
         rig.come_up().await;
         web::assert_started(&rig, &["1.0.0", "1.1.0"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_far_behind_is_sent_a_snapshot_and_with_it_the_audit() {
+    bounded(async {
+        let mut shape = Shape::new("e2e".parse().unwrap());
+        shape.agents = 0;
+        shape.snapshot_every = Some(20);
+        let mut rig = Rig::shaped(shape, Programs::within(programs_dir()).unwrap());
+        rig.come_up().await;
+        let victim: ControllerId = "c-gcp".parse().unwrap();
+        rig.kill_controller(&victim).await;
+        let note = async |rig: &Rig, number: u32| {
+            let origin = Some(rig.client().origin());
+            let (object, text) = ("region/aws".to_owned(), number.to_string());
+            let note = NoteRequest { origin, object, text, dry_run: false };
+            rig.client().note(note).await.unwrap();
+        };
+        // More than the others keep of the log.
+        for number in 0..300 {
+            note(&rig, number).await;
+        }
+        rig.fleet.controller_mut(&victim).unwrap().process.start().unwrap();
+        rig.come_up().await;
+        let back = rig.fleet.controllers().iter().find(|one| one.name == victim).unwrap();
+        let (address, snapshots) = (back.api.to_string(), back.data.join("raft").join("snapshots"));
+        let verify = ["--controller", &address, "audit", "verify"];
+        rig.trictl(&verify).await.exits(0);
+        // From then on its own snapshots count on what it was sent.
+        let newest = || {
+            let names =
+                std::fs::read_dir(&snapshots).unwrap().map(|file| file.unwrap().file_name());
+            names.filter(|name| name.to_string_lossy().ends_with(".snap")).max()
+        };
+        let sent = newest().expect("it was sent a snapshot");
+        until("a snapshot of its own", async || {
+            note(&rig, 0).await;
+            (newest()? > sent).then_some(())
+        })
+        .await;
+        rig.kill_controller(&victim).await;
+        rig.fleet.controller_mut(&victim).unwrap().process.start().unwrap();
+        rig.come_up().await;
+        rig.trictl(&verify).await.exits(0);
     })
     .await;
 }

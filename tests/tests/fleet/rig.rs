@@ -161,10 +161,15 @@ impl Rig {
 
     /// Makes the files of a fleet of these programs and starts nothing.
     pub(crate) fn with_programs(agents: usize, programs: Programs) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let mut shape = Shape::new("e2e".parse().unwrap());
         shape.agents = agents;
         shape.service_ports = vec![super::web::PORT];
+        Self::shaped(shape, programs)
+    }
+
+    /// Makes the files of a fleet of this shape and starts nothing.
+    pub(crate) fn shaped(shape: Shape, programs: Programs) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let fleet = Fleet::create(&dir.path().join("fleet"), shape, programs).unwrap();
         Self { fleet, client: None, context: None, dir }
     }
