@@ -290,12 +290,22 @@ mod tests {
     /// Returns the snapshot of a machine, as it is on its own disk.
     fn snapshot(machine: &FleetMachine) -> Vec<Row> {
         let mut rows = Vec::new();
-        let mut emit = |row| {
+        machine.view().rows(&mut into(&mut rows)).unwrap();
+        rows
+    }
+
+    /// Returns a snapshot with what it counts on, as another member gets it.
+    fn whole(audit: &AuditReader, rows: &[Row]) -> Vec<Row> {
+        let mut whole = Vec::new();
+        audit.complete(&mut rows.iter().cloned().map(Ok), &mut into(&mut whole)).unwrap();
+        whole
+    }
+
+    fn into(rows: &mut Vec<Row>) -> impl FnMut(Row) -> io::Result<()> {
+        |row| {
             rows.push(row);
             Ok(())
-        };
-        machine.view().rows(&mut emit).unwrap();
-        rows
+        }
     }
 
     fn restore(machine: &mut FleetMachine, rows: &[Row]) -> io::Result<()> {
@@ -321,22 +331,11 @@ mod tests {
         let error = restore(&mut other, &rows).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert!(error.to_string().contains("ends at entry 0, but"), "{error}");
-        let mut whole = Vec::new();
-        let mut emit = |row| {
-            whole.push(row);
-            Ok(())
-        };
-        kept.complete(&mut rows.iter().cloned().map(Ok), &mut emit).unwrap();
-        restore(&mut other, &whole).unwrap();
+        let sent = whole(&kept, &rows);
+        restore(&mut other, &sent).unwrap();
         assert_eq!(audited(&other), audited(&one)[..300]);
         // The one who got it passes on the same, and no row twice.
-        let mut again = Vec::new();
-        let mut emit = |row| {
-            again.push(row);
-            Ok(())
-        };
-        other.audit().complete(&mut whole.iter().cloned().map(Ok), &mut emit).unwrap();
-        assert_eq!(again, whole);
+        assert_eq!(whole(&other.audit(), &sent), sent);
         apply(&mut other, 301..=310);
         assert_eq!(audited(&other), audited(&one));
     }

@@ -254,18 +254,27 @@ pub(crate) fn now() -> WallTime {
     WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Returns the names of the contexts in the file.
+pub(crate) fn names(global: &Global) -> Option<Vec<String>> {
+    let path = global.config.clone().or_else(default_path)?;
+    Some(read(&path).ok()?.contexts.into_keys().collect())
+}
+
 fn default_path() -> Option<PathBuf> {
     Some(std::env::home_dir()?.join(".config/trireme/config.yaml"))
 }
 
-fn load(path: &Path, wanted: Option<&str>) -> Result<(String, Entry), ContextError> {
+fn read(path: &Path) -> Result<File, ContextError> {
     if !path.exists() {
         return Err(ContextError::NoFile { path: path.to_owned() });
     }
     let bytes = read_private(path).map_err(ContextError::File)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut file: File = serde_saphyr::from_str(&text)
-        .map_err(|source| ContextError::Syntax { path: path.to_owned(), source })?;
+    serde_saphyr::from_str(&String::from_utf8_lossy(&bytes))
+        .map_err(|source| ContextError::Syntax { path: path.to_owned(), source })
+}
+
+fn load(path: &Path, wanted: Option<&str>) -> Result<(String, Entry), ContextError> {
+    let mut file = read(path)?;
     let known = file.contexts.keys().cloned().collect::<Vec<_>>().join(", ");
     let only =
         || if file.contexts.len() == 1 { file.contexts.keys().next().cloned() } else { None };

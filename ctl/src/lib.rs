@@ -12,6 +12,7 @@ mod app;
 pub mod cli;
 pub mod client;
 pub mod commands;
+mod complete;
 pub mod context;
 pub mod demo;
 pub mod error;

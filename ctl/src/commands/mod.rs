@@ -4,6 +4,7 @@
 mod apply;
 mod audit;
 mod ca;
+mod completion;
 mod controller;
 mod demo;
 mod describe;
@@ -12,6 +13,7 @@ mod diff;
 mod explain;
 mod get;
 mod grants;
+mod man;
 mod node;
 mod note;
 mod token;
@@ -62,6 +64,8 @@ pub enum Command {
     Demo(demo::Args),
     #[command(hide = true)]
     DemoService(demo::ServiceArgs),
+    Completion(completion::Args),
+    Man(man::Args),
     Version(version::Args),
 }
 
@@ -85,6 +89,8 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Dev(command) => dev::run(app, command).await,
         Command::Demo(args) => Box::pin(demo::run(app, args)).await,
         Command::DemoService(args) => demo::serve(args).await,
+        Command::Completion(args) => completion::run(app, &args),
+        Command::Man(args) => man::run(app, &args),
         Command::Version(args) => version::run(app, &args),
     }
 }

@@ -12,6 +12,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
+mod completion;
 mod crash;
 mod dns;
 mod identity;
