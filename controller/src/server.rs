@@ -176,12 +176,10 @@ pub async fn run(
     let Listeners { peer, api, enrol } = listeners;
     serve_peers(&mut tasks, replicating, &brain, &authority, &connections, peer, &stop)?;
     serve(&mut tasks, &brain, &authority, &connections, [api, enrol], &stop)?;
-    let answering = answer(Arc::clone(&brain), config.clone(), Arc::clone(&answers), stop.clone());
-    tasks.spawn(answering);
+    tasks.spawn(answer(Arc::clone(&brain), config.clone(), Arc::clone(&answers), stop.clone()));
     tasks.spawn(reconcile::run(Arc::clone(&brain), stop.clone()));
     let published = Published { config: config.clone(), answers, connections: connections.clone() };
-    let publishing = publish(Arc::clone(&brain), published, stop.clone());
-    tasks.spawn(publishing);
+    tasks.spawn(publish(Arc::clone(&brain), published, stop.clone()));
     tasks.spawn(renew(Arc::clone(&authority), stop.clone()));
     info!(controller = %config.name, api = %config.listen.api, dns = %config.listen.dns, "serving");
     if bootstrap {
@@ -197,6 +195,13 @@ pub async fn run(
         message = failure(&mut failures) => Err(ServerError { what: message, source: None }),
     };
     stop.cancel();
+    drain(&mut tasks, &connections).await;
+    brain.raft.shutdown().await;
+    ended
+}
+
+/// Lets what is under way end, and ends the rest.
+async fn drain(tasks: &mut JoinSet<()>, connections: &Connections) {
     // Streams of agents never end by themselves: they go to another controller at once.
     tokio::time::sleep(GRACE).await;
     connections.cut_all();
@@ -204,8 +209,6 @@ pub async fn run(
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         warn!("some requests did not end in time");
     }
-    brain.raft.shutdown().await;
-    ended
 }
 
 async fn bind_dns(

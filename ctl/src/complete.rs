@@ -67,7 +67,7 @@ const OFFERED: &[(&str, &str, Source)] = &[
 
 /// Answers the shell, if it is a shell that asks; returns whether it was.
 pub(crate) fn answer(args: &[OsString]) -> clap::error::Result<bool> {
-    let words = args.iter().skip_while(|arg| *arg != OsStr::new("--")).skip(1).cloned().collect();
+    let words: Vec<_> = args.iter().skip_while(|arg| *arg != "--").skip(1).cloned().collect();
     CompleteEnv::with_factory(move || offering(&words))
         .var(VARIABLE)
         .bin("trictl")
@@ -75,9 +75,9 @@ pub(crate) fn answer(args: &[OsString]) -> clap::error::Result<bool> {
 }
 
 /// Returns the tree of commands, which knows where to look for what `words` may go on with.
-fn offering(words: &Vec<OsString>) -> Command {
+fn offering(words: &[OsString]) -> Command {
     OFFERED.iter().fold(Cli::command(), |tree, (command, argument, source)| {
-        let (words, source) = (words.clone(), *source);
+        let (words, source) = (words.to_vec(), *source);
         let look = ArgValueCandidates::new(move || look(source, &words));
         let offer = |arg: Arg| if arg.get_id() == argument { arg.add(look.clone()) } else { arg };
         // All of them are visited, or this one would become the last on the line.

@@ -199,11 +199,10 @@ fn a_new_leader_switches_nobody_whom_it_has_not_seen() {
         let node = fleet.nodes.get_mut(&node.parse::<NodeId>().unwrap()).unwrap();
         node.drained.insert("web".parse().unwrap());
     }
-    let seen = presence(&fleet, Span(0));
+    let mut seen = presence(&fleet, Span(0));
     assert_eq!(verbs(&decide(&fleet, &seen)), ["upgrade.switch"]);
-    let mut unseen = seen.clone();
-    unseen.nodes.remove(&"aws-2".parse().unwrap());
-    let decision = decide(&fleet, &unseen);
+    seen.nodes.remove(&"aws-2".parse().unwrap());
+    let decision = decide(&fleet, &seen);
     assert!(!verbs(&decision).contains(&"upgrade.switch"), "{:?}", verbs(&decision));
     assert_eq!(decision.waiting[&ID][0].predicate, "node.in_sight");
 }

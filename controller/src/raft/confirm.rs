@@ -96,9 +96,8 @@ impl Question<'_> {
                         agreed.insert(id);
                         false
                     }
-                    Some((_, false)) => true,
                     None if later.len() == 0 => return false,
-                    None => true,
+                    Some((_, false)) | None => true,
                 },
                 () = &mut hedge, if later.len() > 0 => true,
             };

@@ -282,7 +282,9 @@ fn encode(batch: &VecDeque<Queued>, committed: Option<Id>) -> wire::RaftBatch {
             Op::Committed(_) => {}
             Op::Vote(vote, _) => push(Operation::Vote(vote_to_wire(vote))),
             Op::Append(entries, _) => {
-                entries.iter().for_each(|entry| push(Operation::Entry(entry_to_wire(entry))));
+                for entry in entries {
+                    push(Operation::Entry(entry_to_wire(entry)));
+                }
             }
             Op::Truncate(after, _) => {
                 let after = after.as_ref().map(id_to_wire);

@@ -293,13 +293,11 @@ impl<M: Machine> raft_server::Raft for Service<M> {
         let (log, failure) = (self.log.clone(), self.failure.clone());
         let replies = request.into_inner().map(move |asked| {
             let number = asked?.number;
-            match failure.get() {
-                Some(fatal) => Err(stopped(fatal)),
-                None => {
-                    let vote = log.vote().as_ref().map(vote_to_wire);
-                    Ok(wire::RaftConfirmReply { number, vote })
-                }
+            if let Some(fatal) = failure.get() {
+                return Err(stopped(fatal));
             }
+            let vote = log.vote().as_ref().map(vote_to_wire);
+            Ok(wire::RaftConfirmReply { number, vote })
         });
         Ok(Response::new(Box::pin(replies)))
     }

@@ -103,7 +103,7 @@ impl Etcd {
         Ok(())
     }
 
-    async fn client(&self, number: usize) -> Result<Put> {
+    fn client(&self, number: usize) -> Result<Put> {
         let read = |name: &str| fs::read_to_string(self.file(name));
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(read("ca.pem")?))
@@ -119,7 +119,7 @@ impl System for Etcd {
     type Client = Put;
 
     async fn connect(&self, number: usize) -> Result<Put> {
-        let mut client = self.client(self.leader + number).await?;
+        let mut client = self.client(self.leader + number)?;
         client.key = format!("bench/key-{number:020}").into_bytes();
         client.write(0).await?;
         Ok(client)
@@ -139,7 +139,7 @@ impl Group for Etcd {
         loop {
             for number in 0..NODES {
                 let asked = async {
-                    let status = self.client(number).await?.status().await?;
+                    let status = self.client(number)?.status().await?;
                     anyhow::Ok(status.member()? == status.leader)
                 };
                 let leads = tokio::time::timeout(Duration::from_secs(1), asked).await;
@@ -158,8 +158,8 @@ impl Group for Etcd {
     async fn transfer(&mut self) -> Result<()> {
         self.find_leader().await?;
         let leader = self.leader;
-        let target = self.client((leader + 1) % NODES).await?.status().await?.member()?;
-        self.client(leader).await?.move_leader(target).await
+        let target = self.client((leader + 1) % NODES)?.status().await?.member()?;
+        self.client(leader)?.move_leader(target).await
     }
 
     async fn kill_leader(&mut self) -> Result<usize> {
@@ -174,7 +174,7 @@ impl Group for Etcd {
         let until = Instant::now() + READY_MAX;
         loop {
             let asked = async {
-                let mut client = self.client(number).await?;
+                let mut client = self.client(number)?;
                 client.read().await
             };
             match tokio::time::timeout(Duration::from_secs(1), asked).await {

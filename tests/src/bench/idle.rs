@@ -69,7 +69,9 @@ pub async fn measure(programs: &Path, seconds: u64) -> Result<Idle> {
     let mut rows: Vec<(&str, f64, f64)> = Vec::new();
     for ((kind, pid), before) in pids.iter().zip(before) {
         let cpu = 100.0 * (cpu_seconds(*pid)? - before) / wall;
-        rows.push((kind, resident_bytes(*pid)? as f64 / 1e6, cpu));
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 bytes")]
+        let megabytes = resident_bytes(*pid)? as f64 / 1e6;
+        rows.push((kind, megabytes, cpu));
     }
     fleet.down().await?;
     Ok(Idle::of(&rows))

@@ -44,7 +44,7 @@ const TOKEN_LIFE_MS: u64 = 600_000;
 const SETTLE: Duration = Duration::from_secs(8);
 
 /// Longest wait for any one answer of the agents.
-const ANSWER_MAX: Duration = Duration::from_secs(180);
+const ANSWER_MAX: Duration = Duration::from_mins(3);
 
 /// What was measured with one number of agents.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -35,6 +35,9 @@ pub struct Client {
     leader: u64,
 }
 
+/// What a register holds, how far the state is, its digest, and the key of the register.
+type Seen = (Option<Written>, u64, u64, u8);
+
 /// How an attempt ended.
 enum Attempt {
     Done(u64),
@@ -203,19 +206,14 @@ impl Client {
     }
 
     /// Reads all that a client may be shown, in one moment.
-    fn look(&self, running: &Running) -> (Option<Written>, u64, u64, u8) {
+    fn look(&self, running: &Running) -> Seen {
         let machine = running.raft.machine().read().expect("no panic under the lock");
         let key = u8::try_from(self.number % u64::from(self.world.config.keys)).unwrap_or(0);
         let found = machine.state.registers.get(&key).copied();
         (found, machine.state.last, machine.state.digest(), key)
     }
 
-    fn judge(
-        &mut self,
-        answer: Option<Result<(Option<Written>, u64, u64, u8), ReadError>>,
-        floor: u64,
-        counter: Counter,
-    ) {
+    fn judge(&mut self, answer: Option<Result<Seen, ReadError>>, floor: u64, counter: Counter) {
         match answer {
             Some(Ok((found, last, digest, key))) => {
                 self.world.say(&self.name, || format!("read the state of {last}: {counter:?}"));

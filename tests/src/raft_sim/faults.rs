@@ -68,7 +68,9 @@ impl Faults {
             self.world.net.weather(config.delay, config.jitter, config.loss, config.twice);
         }
         let quick: Vec<u64> = due(&mut self.quick_at, now);
-        quick.into_iter().for_each(|id| self.world.slow(id, None));
+        for id in quick {
+            self.world.slow(id, None);
+        }
         for id in due(&mut self.restart_at, now) {
             self.start(id, watcher).await?;
         }

@@ -1,6 +1,7 @@
 //! One member through all its incarnations: started on a disk, crashed, and started again on what
 //! the crash left of it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -144,9 +145,10 @@ impl Member {
     pub fn newest_snapshot(&self) -> io::Result<Option<u64>> {
         let mut newest = None;
         for item in fs::read_dir(self.dir().join(SNAPSHOTS))? {
-            let name = item?.file_name();
-            let index = name.to_str().filter(|name| name.ends_with(".snap"));
-            let index = index.and_then(|name| name.split('-').next()?.parse().ok());
+            let path = item?.path();
+            let is_whole = path.extension().is_some_and(|extension| extension == "snap");
+            let name = path.file_name().filter(|_| is_whole).and_then(OsStr::to_str);
+            let index = name.and_then(|name| name.split('-').next()?.parse().ok());
             newest = newest.max(index);
         }
         Ok(newest)
