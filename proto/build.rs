@@ -1,5 +1,7 @@
-//! Compiles `proto/fleet/v1/*.proto` with protox, so that no protoc has to be installed.
+//! Compiles `proto/fleet/v1/*.proto` with protox, so that no protoc has to be installed, and lists
+//! every RPC of their descriptor set.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,6 +14,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     files.sort();
     let descriptors = protox::compile(&files, [&root])?;
+    let mut rpcs = String::from("&[\n");
+    for service in descriptors.file.iter().flat_map(|file| &file.service) {
+        for method in &service.method {
+            writeln!(rpcs, "    ({:?}, {:?}),", service.name(), method.name())?;
+        }
+    }
+    rpcs.push(']');
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo names no OUT_DIR")?);
+    std::fs::write(out.join("rpcs.rs"), rpcs)?;
     tonic_prost_build::configure()
         .bytes(".")
         .codec_path("crate::codec::SmallCodec")

@@ -394,7 +394,7 @@ fn authorize_peer(brain: Arc<Brain>) -> impl raft::Authorize {
     move |extensions: &tonic::Extensions| -> Result<PeerIdentity, tonic::Status> {
         let peer = peer_identity(extensions)?;
         let (_, controller) = peer.controller()?;
-        match brain.read(|fleet| is_denied(fleet, &peer.identity)) {
+        match brain.read(|fleet| is_denied(fleet, &peer)) {
             None => Ok(PeerIdentity { name: controller.to_string() }),
             Some(reason) => Err(tonic::Status::permission_denied(reason)),
         }
@@ -445,7 +445,7 @@ fn cut_denied(brain: &Brain, connections: &Connections, known: usize) -> usize {
     let denied = brain.read(|fleet| fleet.denied.len());
     if denied != known {
         let fleet = brain.fleet();
-        let cut = connections.cut(|peer| is_denied(&fleet, &peer.identity).is_some());
+        let cut = connections.cut(|peer| is_denied(&fleet, peer).is_some());
         info!(connections = cut, "denied identities were cut off");
     }
     denied

@@ -249,12 +249,23 @@ impl Identity {
         Ok(Verified {
             identity,
             role,
+            issuer: certificate.issuer().to_string(),
             serial: hex(certificate.raw_serial()),
             not_before: wall(certificate.validity().not_before.timestamp()),
             not_after: wall(certificate.validity().not_after.timestamp()),
             fingerprint: Digest::of(der),
         })
     }
+}
+
+/// Returns the name of an authority's certificate, by which leaves name their issuer.
+///
+/// Every authority of a fleet has a name of its own, which only the root gives, so that in a
+/// verified chain the name tells which of them has signed.
+pub fn subject(der: &[u8]) -> Result<String, IdentityError> {
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_| IdentityError::Certificate)?;
+    Ok(certificate.subject().to_string())
 }
 
 /// Returns the certificate's only URI.
@@ -360,6 +371,8 @@ pub struct Verified {
     pub identity: Identity,
     /// A person's role; always there for a user, never for a machine.
     pub role: Option<Role>,
+    /// Name of the authority that signed it, as [`subject`] returns it.
+    pub issuer: String,
     /// Serial number in lower-case hexadecimal digits.
     pub serial: String,
     /// The moment from which it is valid.
@@ -477,6 +490,7 @@ mod tests {
         let verified = |not_after| Verified {
             identity: "spiffe://f/user/a".parse().unwrap(),
             role: Some(Role::Admin),
+            issuer: String::new(),
             serial: String::new(),
             not_before: WallTime(600),
             not_after: WallTime(not_after),

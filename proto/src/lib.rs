@@ -3,6 +3,7 @@
 //! Messages and services come from `proto/fleet/v1/*.proto` ([`wire`]); the values inside them
 //! are the types here. Only [`keyfile`] touches files, and only [`channel`] opens sockets.
 
+pub mod access;
 pub mod action;
 pub mod channel;
 pub mod codec;
@@ -17,6 +18,7 @@ pub mod pki;
 pub mod placeholders;
 pub mod plan;
 pub mod problem;
+pub mod source;
 pub mod time;
 pub mod tls;
 pub mod token;

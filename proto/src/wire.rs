@@ -10,3 +10,6 @@
 )]
 
 tonic::include_proto!("fleet.v1");
+
+/// Every RPC of the descriptor set, as service and method.
+pub const RPCS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/rpcs.rs"));

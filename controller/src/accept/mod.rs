@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use trireme_proto::identity::{FleetName, Identity};
+use trireme_proto::identity::{FleetName, Identity, subject};
 use trireme_proto::tls::{Credentials, TlsError};
 
 pub use self::connection::{Connection, Connections};
@@ -148,14 +148,22 @@ pub struct Acceptor {
 #[derive(Clone)]
 struct Handshake {
     tls: TlsAcceptor,
-    /// The fleet whose certificates are demanded; `None` on the join listener.
-    fleet: Option<FleetName>,
+    /// Whose certificates are demanded; `None` on the join listener.
+    ours: Option<Ours>,
     timeout: Duration,
+}
+
+/// The fleet whose certificates count.
+#[derive(Debug, Clone)]
+struct Ours {
+    fleet: FleetName,
+    /// Names of its roots.
+    roots: Arc<[String]>,
 }
 
 impl std::fmt::Debug for Handshake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handshake").field("fleet", &self.fleet).finish_non_exhaustive()
+        f.debug_struct("Handshake").field("ours", &self.ours).finish_non_exhaustive()
     }
 }
 
@@ -167,9 +175,13 @@ impl Acceptor {
         limits: Limits,
         connections: Connections,
     ) -> Result<(Self, Incoming), TlsError> {
-        let fleet = Some(credentials.identity().fleet().clone());
+        let roots = credentials.roots().iter().map(|root| subject(root));
+        let ours = Ours {
+            fleet: credentials.identity().fleet().clone(),
+            roots: roots.collect::<Result<_, _>>()?,
+        };
         let tls = credentials.server_config()?.into();
-        Ok(Self::new(listener, tls, fleet, limits, connections))
+        Ok(Self::new(listener, tls, Some(ours), limits, connections))
     }
 
     /// Makes the join listener's loop: anybody gets in, so serve enrolment there and nothing else.
@@ -186,12 +198,12 @@ impl Acceptor {
     fn new(
         listener: TcpListener,
         tls: TlsAcceptor,
-        fleet: Option<FleetName>,
+        ours: Option<Ours>,
         limits: Limits,
         connections: Connections,
     ) -> (Self, Incoming) {
         let (ready, incoming) = mpsc::channel(INCOMING_MAX);
-        let handshake = Handshake { tls, fleet, timeout: limits.handshake_timeout };
+        let handshake = Handshake { tls, ours, timeout: limits.handshake_timeout };
         let places = Arc::new(Semaphore::new(limits.handshakes));
         let counters = Arc::default();
         let acceptor = Self { listener, handshake, places, limits, connections, counters, ready };
@@ -301,7 +313,7 @@ impl Handshake {
         }
         let tls = timeout(self.timeout, self.tls.accept(tcp)).await;
         let tls = tls.map_err(|_| Refused::TimedOut)?.map_err(Refused::Handshake)?;
-        let Some(fleet) = self.fleet else {
+        let Some(Ours { fleet, roots }) = self.ours else {
             return Ok((tls, Caller { addr, peer: None }));
         };
         let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
@@ -310,7 +322,7 @@ impl Handshake {
         if *verified.identity.fleet() != fleet {
             return Err(Refused::Fleet(Box::new(verified.identity)));
         }
-        let peer = Some(Arc::new(Peer::new(verified, addr)));
+        let peer = Some(Arc::new(Peer::new(verified, addr, &roots)));
         Ok((tls, Caller { addr, peer }))
     }
 }

@@ -12,16 +12,21 @@ use std::sync::Arc;
 use tonic::{Extensions, Status};
 use trireme_proto::digest::Digest;
 use trireme_proto::id::{ControllerId, NodeId, RegionId};
-use trireme_proto::identity::{Identity, Role, UserName, Verified};
+use trireme_proto::identity::{Identity, Role, Verified};
 use trireme_proto::time::WallTime;
+
+use crate::state::people::Person;
 
 /// The holder of a verified certificate, and where the connection comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Who it is.
     pub identity: Identity,
-    /// A person's role; always there for a user, never for a machine.
+    /// Role in a person's certificate; never there for a machine. What they may do is the fleet's
+    /// own record, unless the root has signed.
     pub role: Option<Role>,
+    /// Whether the fleet's root itself has signed the certificate, and no controller.
+    pub rooted: bool,
     /// Serial number of the certificate.
     pub serial: String,
     /// When the certificate ends; a connection may outlive it, so look before trusting.
@@ -33,10 +38,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Joins what the certificate says with where it came from.
-    pub fn new(verified: Verified, addr: SocketAddr) -> Self {
-        let Verified { identity, role, serial, not_after, fingerprint, .. } = verified;
-        Self { identity, role, serial, not_after, fingerprint, addr }
+    /// Joins what the certificate says with where it came from; `roots` are the fleet's, by name.
+    pub fn new(verified: Verified, addr: SocketAddr, roots: &[String]) -> Self {
+        let Verified { identity, role, issuer, serial, not_after, fingerprint, .. } = verified;
+        let rooted = roots.contains(&issuer);
+        Self { identity, role, rooted, serial, not_after, fingerprint, addr }
     }
 
     /// Returns region and node of an agent; anybody else is refused.
@@ -55,10 +61,15 @@ impl Peer {
         }
     }
 
-    /// Returns name and role of a person; anybody else is refused.
-    pub fn user(&self) -> Result<(&UserName, Role), Status> {
+    /// Returns who asks, if it is a person; anybody else is refused.
+    pub fn person(&self) -> Result<Person, Status> {
         match (&self.identity, self.role) {
-            (Identity::User { name, .. }, Some(role)) => Ok((name, role)),
+            (Identity::User { name, .. }, Some(role)) => Ok(Person {
+                name: name.clone(),
+                serial: self.serial.clone(),
+                rooted: self.rooted.then_some(role),
+                source: self.addr.ip().into(),
+            }),
             _ => Err(self.refused("a user")),
         }
     }
@@ -104,6 +115,7 @@ mod tests {
         Peer {
             identity: identity.parse().unwrap(),
             role,
+            rooted: false,
             serial: "01".to_owned(),
             not_after: WallTime(0),
             fingerprint: Digest::of(b""),
@@ -129,7 +141,7 @@ mod tests {
         let user = peer("spiffe://f/user/u", Some(Role::Auditor));
         let passes = |peer: &Peer| {
             let verdicts =
-                [peer.agent().map(drop), peer.controller().map(drop), peer.user().map(drop)];
+                [peer.agent().map(drop), peer.controller().map(drop), peer.person().map(drop)];
             verdicts.map(|verdict| match verdict {
                 Ok(()) => true,
                 Err(status) => {

@@ -1,16 +1,19 @@
-//! Who may call what: decided from the verified certificate, the deny-list and the role.
+//! Who may call what: the verified certificate says who asks, the fleet's record what they may.
 //!
 //! ```text
 //!   agent certificate       Agent
 //!   controller certificate  Raft, Peer
-//!   user certificate        Operator: reading needs auditor or admin, changing needs admin
+//!   user certificate        everything else: the matrix of proto/src/access.rs
 //! ```
 //!
-//! Everything else is denied.
+//! Everything else is denied. It is decided before a word of the request is believed, by the
+//! controller that was asked, and the role that counted is recorded with the command. Every
+//! refusal is recorded too.
 
 use std::sync::Arc;
 
 use tonic::{Extensions, Status};
+use trireme_proto::access::{Reach, Verb};
 use trireme_proto::identity::{Identity, Role};
 use trireme_proto::problem::{Code, Problem};
 
@@ -18,7 +21,7 @@ use super::status::status;
 use crate::accept::{Peer, peer_identity};
 use crate::brain::Brain;
 use crate::clock::wall;
-use crate::state::{Actor, Body, Fleet};
+use crate::state::{Actor, Body, Fleet, people};
 use crate::submit::{Submission, submit};
 
 /// Longest target of a refused request that is recorded, in characters; names are shorter.
@@ -33,100 +36,107 @@ pub(super) fn subject(identity: &Identity) -> String {
     }
 }
 
-/// Returns the role of the caller for the audit.
-fn role_of(peer: &Peer) -> String {
-    match (&peer.identity, peer.role) {
-        (_, Some(role)) => role.to_string(),
-        (Identity::Agent { .. }, None) => "agent".to_owned(),
-        (Identity::Controller { .. }, None) => "controller".to_owned(),
-        (Identity::User { .. }, None) => "none".to_owned(),
-    }
-}
-
-/// Returns who is recorded as acting.
-pub(super) fn actor(peer: &Peer, request_id: &str) -> Actor {
+/// Returns who is recorded as acting in `role`.
+fn actor_as(peer: &Peer, role: String, request_id: &str) -> Actor {
     Actor {
         subject: subject(&peer.identity),
-        role: role_of(peer),
+        role,
         source: peer.addr.to_string(),
         // Ids come from callers: what is kept of them is short and printable.
         request_id: request_id.chars().filter(char::is_ascii_graphic).take(64).collect(),
     }
 }
 
+/// Returns who is recorded as acting, where no role is needed or none counts.
+pub(super) fn actor(peer: &Peer, request_id: &str) -> Actor {
+    let role = match &peer.identity {
+        Identity::User { .. } => "none",
+        machine => machine.kind(),
+    };
+    actor_as(peer, role.to_owned(), request_id)
+}
+
+/// A person who may do what they ask for.
+#[derive(Debug, Clone)]
+pub(super) struct Allowed {
+    peer: Arc<Peer>,
+    role: Role,
+}
+
+impl Allowed {
+    /// Returns who is recorded as acting.
+    pub(super) fn actor(&self, request_id: &str) -> Actor {
+        actor_as(&self.peer, self.role.to_string(), request_id)
+    }
+}
+
 /// Returns why a caller may do nothing at all, if so.
-pub fn is_denied(fleet: &Fleet, identity: &Identity) -> Option<String> {
-    let subject = subject(identity);
+pub fn is_denied(fleet: &Fleet, peer: &Peer) -> Option<String> {
+    is_listed(fleet, peer).or_else(|| {
+        let person = peer.person().ok()?;
+        people::standing(fleet, &person).err().map(|problem| problem.message)
+    })
+}
+
+/// Returns why a caller is on the deny-list, if it is.
+fn is_listed(fleet: &Fleet, peer: &Peer) -> Option<String> {
+    let subject = subject(&peer.identity);
     fleet.denied.get(&subject).map(|reason| format!("{subject} is denied: {reason}"))
 }
 
 /// Returns the caller, unless it is denied or its certificate has ended.
 pub(super) fn caller(brain: &Brain, extensions: &Extensions) -> Result<Arc<Peer>, Status> {
     let peer = peer_identity(extensions)?;
-    let denied = if peer.not_after < wall() {
-        Some(format!("the certificate of {} ended at {}", peer.identity, peer.not_after))
-    } else {
-        brain.read(|fleet| is_denied(fleet, &peer.identity))
-    };
-    match denied {
+    match ended(&peer).or_else(|| brain.read(|fleet| is_denied(fleet, &peer))) {
         None => Ok(peer),
         Some(message) => Err(status(&Problem::new(Code::Denied, message))),
     }
 }
 
-/// What an operator's request does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// It looks.
-    Read,
-    /// It changes something.
-    Change,
+/// Returns that a certificate has ended, if so: the handshake looked only once.
+fn ended(peer: &Peer) -> Option<String> {
+    (peer.not_after < wall())
+        .then(|| format!("the certificate of {} ended at {}", peer.identity, peer.not_after))
 }
 
-/// Returns whether a role may.
-fn may(role: Role, access: Access) -> bool {
-    match (role, access) {
-        (Role::Admin, Access::Read | Access::Change) | (Role::Auditor, Access::Read) => true,
-        (Role::Auditor, Access::Change) | (Role::Operator | Role::Developer, _) => false,
-    }
-}
-
-/// Returns the person who calls, if they may; a refusal is recorded.
+/// Returns the person who calls, if they may do `verb` where it works; a refusal is recorded.
 pub(super) async fn operator(
     brain: &Arc<Brain>,
     extensions: &Extensions,
-    access: Access,
-    verb: &str,
+    verb: Verb,
     target: &str,
-) -> Result<Arc<Peer>, Status> {
+    reach: impl FnOnce(&Fleet) -> Reach,
+) -> Result<Allowed, Status> {
     let peer = peer_identity(extensions)?;
-    let refusal = match caller(brain, extensions).and_then(|peer| allowed(&peer, access, verb)) {
-        Ok(()) => return Ok(peer),
-        Err(refusal) => refusal,
+    let problem = match decide(brain, &peer, verb, reach) {
+        Ok(role) => return Ok(Allowed { peer, role }),
+        Err(problem) => problem,
     };
-    let problem = Problem::new(Code::Denied, refusal.message());
     // Whoever is refused chose these words: what is kept of them is short and printable.
     let target = target.chars().filter(|c| !c.is_control()).take(TARGET_MAX).collect();
-    let body = Body::Refuse { action: verb.to_owned(), target, problem };
-    let actor = actor(&peer, "");
-    let record = Submission { actor, origin: None, body, dry_run: false };
+    let action = verb.as_str().to_owned();
+    let body = Body::Refuse { action, target, problem: problem.clone() };
+    let record = Submission { actor: actor(&peer, ""), origin: None, body, dry_run: false };
     if let Err(problem) = submit(brain, record).await {
-        tracing::warn!(%problem, verb, peer = %peer.identity, "a refusal could not be recorded");
+        tracing::warn!(%problem, %verb, peer = %peer.identity, "a refusal could not be recorded");
     }
-    Err(refusal)
+    Err(status(&problem))
 }
 
-fn allowed(peer: &Peer, access: Access, verb: &str) -> Result<(), Status> {
-    let (name, role) = peer.user()?;
-    if may(role, access) {
-        return Ok(());
+/// Decides by the fleet's record, and by nothing that the request says of its sender.
+fn decide(
+    brain: &Brain,
+    peer: &Peer,
+    verb: Verb,
+    reach: impl FnOnce(&Fleet) -> Reach,
+) -> Result<Role, Problem> {
+    let denied = |message: String| Problem::new(Code::Denied, message);
+    if let Some(message) = ended(peer) {
+        return Err(denied(message));
     }
-    let needed = match access {
-        Access::Read => "admin or auditor",
-        Access::Change => "admin",
-    };
-    let problem = Problem::new(Code::Denied, format!("user {name} as {role} may not {verb}"))
-        .because(format!("{verb} needs the role {needed}"))
-        .hint("use another context: trictl --context NAME");
-    Err(status(&problem))
+    let person = peer.person().map_err(|status| denied(status.message().to_owned()))?;
+    brain.read(|fleet| match is_listed(fleet, peer) {
+        Some(message) => Err(denied(message)),
+        None => people::judge(fleet, &person, verb, &reach(fleet)),
+    })
 }

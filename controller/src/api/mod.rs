@@ -5,13 +5,16 @@
 
 mod agent;
 mod authorize;
+mod door;
 mod enrol;
 mod operator;
 mod peer;
+mod reach;
 mod status;
 
 pub use agent::AgentApi;
 pub use authorize::is_denied;
+pub use door::{Door, door};
 pub use enrol::EnrolApi;
 pub use operator::OperatorApi;
 pub use peer::PeerApi;

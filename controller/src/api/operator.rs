@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
+use trireme_proto::access::{Reach, Verb};
 use trireme_proto::id::{ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId, Version};
 use trireme_proto::manifest;
 use trireme_proto::model::Object;
+use trireme_proto::plan::PlanId;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::WallTime;
 use trireme_proto::token::Token;
@@ -24,13 +26,14 @@ use trireme_proto::wire::{
     WatchUpgradeRequest, WhyRequest,
 };
 
-use super::authorize::{Access, actor, operator};
+use super::authorize::{Allowed, operator};
+use super::reach;
 use super::status::{status, usage};
 use crate::brain::Brain;
 use crate::documents::Documents;
 use crate::pki::Authority;
 use crate::raft::ReadKind;
-use crate::state::{Body, Evidence, Outcome, Reply};
+use crate::state::{Body, Evidence, Fleet, Outcome, Reply};
 use crate::submit::{Submission, submit};
 use crate::view;
 
@@ -69,29 +72,16 @@ impl OperatorApi {
         Self { documents: Documents::new(Arc::clone(&brain)), brain, authority }
     }
 
-    /// Lets through who may change something, before a word of the request is looked at: what a
-    /// request is answered with tells something of the fleet.
-    async fn changer(
-        &self,
-        extensions: &Extensions,
-        verb: &str,
-        target: &str,
-    ) -> Result<(), Status> {
-        operator(&self.brain, extensions, Access::Change, verb, target).await.map(drop)
-    }
-
-    /// Authorises a change and has it committed.
+    /// Has a change committed that was allowed.
     async fn change(
         &self,
-        extensions: &Extensions,
+        allowed: &Allowed,
         origin: Option<Origin>,
         dry_run: bool,
         body: Body,
     ) -> Result<Reply, Status> {
-        let (verb, target) = body.describe();
-        let peer = operator(&self.brain, extensions, Access::Change, verb, &target).await?;
         let origin = origin.unwrap_or_default();
-        let actor = actor(&peer, &origin.request_id);
+        let actor = allowed.actor(&origin.request_id);
         // A client is known by its certificate as well: nobody repeats another's command.
         let client = (!origin.client.is_empty())
             .then(|| (format!("{}/{}", actor.subject, origin.client), origin.sequence));
@@ -106,11 +96,11 @@ impl OperatorApi {
     async fn look(
         &self,
         extensions: &Extensions,
-        verb: &str,
+        verb: Verb,
         target: &str,
         consistency: Consistency,
     ) -> Result<(), Status> {
-        operator(&self.brain, extensions, Access::Read, verb, target).await?;
+        operator(&self.brain, extensions, verb, target, |_| Reach::Anywhere).await?;
         let kind = match consistency {
             Consistency::Stale => return Ok(()),
             Consistency::Lease => ReadKind::Lease,
@@ -144,14 +134,16 @@ impl OperatorApi {
     async fn control(
         &self,
         extensions: &Extensions,
-        verb: &str,
+        verb: Verb,
         request: &UpgradeRequest,
         body: impl FnOnce(UpgradeId, String) -> Body,
     ) -> Answer {
-        self.changer(extensions, verb, &request.upgrade).await?;
+        let named = &request.upgrade;
+        let reach = |fleet: &Fleet| reach::upgrade(fleet, named);
+        let allowed = operator(&self.brain, extensions, verb, named, reach).await?;
         let id = self.upgrade(&request.upgrade)?;
         let body = body(id, reason(&request.reason));
-        let reply = self.change(extensions, request.origin.clone(), request.dry_run, body).await?;
+        let reply = self.change(&allowed, request.origin.clone(), request.dry_run, body).await?;
         self.about(reply).await
     }
 }
@@ -179,7 +171,9 @@ impl Operator for OperatorApi {
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.changer(&extensions, "manifest.apply", "manifests").await?;
+        let whole = |_: &Fleet| Reach::Fleet;
+        let allowed =
+            operator(&self.brain, &extensions, Verb::ManifestApply, "manifests", whole).await?;
         let objects: Vec<Object> = serde_json::from_slice(&asked.objects)
             .map_err(|error| usage("the manifests cannot be read", &error))?;
         let known = self.brain.read(|fleet| self.documents.known(fleet));
@@ -194,7 +188,7 @@ impl Operator for OperatorApi {
             objects,
             evidence: Evidence::default(),
         };
-        let reply = self.change(&extensions, asked.origin, asked.dry_run, body).await?;
+        let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         let Outcome::Applied(applied) = reply.outcome else {
             return Err(Status::internal("manifests were answered with something else"));
         };
@@ -205,7 +199,7 @@ impl Operator for OperatorApi {
     async fn get(&self, request: Request<GetRequest>) -> Answer {
         let consistency = request.get_ref().consistency();
         let target = format!("{}/{}", request.get_ref().kind, request.get_ref().name);
-        self.look(request.extensions(), "get", &target, consistency).await?;
+        self.look(request.extensions(), Verb::Get, &target, consistency).await?;
         let asked = request.into_inner();
         let found = self.documents.get(&asked.kind, &asked.name).await;
         let mut document = found.map_err(|problem| status(&problem))?;
@@ -215,7 +209,8 @@ impl Operator for OperatorApi {
 
     async fn plan_upgrade(&self, request: Request<PlanUpgradeRequest>) -> Answer {
         let target = format!("service/{}", request.get_ref().service);
-        self.look(request.extensions(), "upgrade.plan", &target, Consistency::Linearizable).await?;
+        self.look(request.extensions(), Verb::UpgradePlan, &target, Consistency::Linearizable)
+            .await?;
         let asked = request.into_inner();
         let service: ServiceId = parse("service", &asked.service)?;
         let version: Version = parse("version", &asked.version)?;
@@ -225,10 +220,16 @@ impl Operator for OperatorApi {
 
     async fn start_upgrade(&self, request: Request<StartUpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.changer(&extensions, "upgrade.start", &asked.plan).await?;
-        let plan = parse("plan", &asked.plan)?;
+        let plan = asked.plan.parse::<PlanId>();
+        let reach = |fleet: &Fleet| match &plan {
+            Ok(plan) => reach::service(fleet, &plan.service),
+            Err(_) => Reach::Fleet,
+        };
+        let verb = Verb::UpgradeStart;
+        let allowed = operator(&self.brain, &extensions, verb, &asked.plan, reach).await?;
+        let plan = plan.map_err(|error| usage("plan", &error))?;
         let body = Body::StartUpgrade { plan, evidence: Evidence::default() };
-        let reply = self.change(&extensions, asked.origin, asked.dry_run, body).await?;
+        let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         if asked.dry_run {
             return Ok(Response::new(self.documents.document(&reply.outcome)));
         }
@@ -237,16 +238,15 @@ impl Operator for OperatorApi {
 
     async fn pause_upgrade(&self, request: Request<UpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.control(&extensions, "upgrade.pause", &asked, |upgrade, reason| Body::PauseUpgrade {
-            upgrade,
-            reason,
+        self.control(&extensions, Verb::UpgradePause, &asked, |upgrade, reason| {
+            Body::PauseUpgrade { upgrade, reason }
         })
         .await
     }
 
     async fn resume_upgrade(&self, request: Request<UpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.control(&extensions, "upgrade.resume", &asked, |upgrade, _| Body::ResumeUpgrade {
+        self.control(&extensions, Verb::UpgradeResume, &asked, |upgrade, _| Body::ResumeUpgrade {
             upgrade,
         })
         .await
@@ -254,16 +254,15 @@ impl Operator for OperatorApi {
 
     async fn abort_upgrade(&self, request: Request<UpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.control(&extensions, "upgrade.abort", &asked, |upgrade, reason| Body::AbortUpgrade {
-            upgrade,
-            reason,
+        self.control(&extensions, Verb::UpgradeAbort, &asked, |upgrade, reason| {
+            Body::AbortUpgrade { upgrade, reason }
         })
         .await
     }
 
     async fn rollback_upgrade(&self, request: Request<UpgradeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.control(&extensions, "upgrade.rollback", &asked, |upgrade, reason| {
+        self.control(&extensions, Verb::UpgradeRollback, &asked, |upgrade, reason| {
             Body::RollbackUpgrade { upgrade, reason }
         })
         .await
@@ -274,7 +273,7 @@ impl Operator for OperatorApi {
         request: Request<WatchUpgradeRequest>,
     ) -> Result<Response<Self::WatchUpgradeStream>, Status> {
         let target = request.get_ref().upgrade.clone();
-        self.look(request.extensions(), "upgrade.watch", &target, Consistency::Lease).await?;
+        self.look(request.extensions(), Verb::UpgradeWatch, &target, Consistency::Lease).await?;
         let id = self.upgrade(&request.get_ref().upgrade)?;
         let (tell, told) = mpsc::channel(WATCH_QUEUE);
         let watch = watch(Arc::clone(&self.brain), self.documents.clone(), id, tell);
@@ -285,20 +284,24 @@ impl Operator for OperatorApi {
 
     async fn why(&self, request: Request<WhyRequest>) -> Answer {
         let target = request.get_ref().object.clone();
-        self.look(request.extensions(), "why", &target, Consistency::Lease).await?;
+        self.look(request.extensions(), Verb::Why, &target, Consistency::Lease).await?;
         let why = self.documents.why(&request.get_ref().object);
         why.map(Response::new).map_err(|problem| status(&problem))
     }
 
     async fn release_grant(&self, request: Request<ReleaseGrantRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.changer(&extensions, "grant.release", &asked.grant).await?;
-        let grant: GrantId = parse("grant", &asked.grant)?;
+        let grant = asked.grant.parse::<GrantId>();
+        let reach =
+            |fleet: &Fleet| grant.as_ref().map_or(Reach::Fleet, |id| reach::grant(fleet, *id));
+        let verb = Verb::GrantRelease;
+        let allowed = operator(&self.brain, &extensions, verb, &asked.grant, reach).await?;
+        let grant = grant.map_err(|error| usage("grant", &error))?;
         if asked.reason.trim().is_empty() {
             return Err(usage("grant", &"an override needs a reason: --reason WHY"));
         }
         let body = Body::ReleaseGrant { grant, reason: reason(&asked.reason) };
-        let reply = self.change(&extensions, asked.origin, asked.dry_run, body).await?;
+        let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         self.caught_up(reply.index).await;
         let document = self.documents.one("grant", &asked.grant);
         document.map(Response::new).map_err(|problem| status(&problem))
@@ -306,13 +309,16 @@ impl Operator for OperatorApi {
 
     async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.changer(&extensions, "node.remove", &format!("node/{}", asked.node)).await?;
+        let target = format!("node/{}", asked.node);
+        let reach = |fleet: &Fleet| reach::object(fleet, &target);
+        let verb = Verb::NodeRemove;
+        let allowed = operator(&self.brain, &extensions, verb, &target, reach).await?;
         let node: NodeId = parse("node", &asked.node)?;
         if asked.reason.trim().is_empty() {
             return Err(usage("node", &"removing a node needs a reason: --reason WHY"));
         }
         let body = Body::RemoveNode { node, reason: reason(&asked.reason) };
-        let reply = self.change(&extensions, asked.origin, asked.dry_run, body).await?;
+        let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         self.caught_up(reply.index).await;
         let document = self.documents.one("node", &asked.node);
         document.map(Response::new).map_err(|problem| status(&problem))
@@ -320,17 +326,23 @@ impl Operator for OperatorApi {
 
     async fn note(&self, request: Request<NoteRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.changer(&extensions, "note.set", &asked.object).await?;
+        let reach = |fleet: &Fleet| reach::object(fleet, &asked.object);
+        let verb = Verb::NoteSet;
+        let allowed = operator(&self.brain, &extensions, verb, &asked.object, reach).await?;
         let text = asked.text.chars().filter(|c| !c.is_control() || *c == '\n').collect();
         let body = Body::Note { object: asked.object.clone(), text };
-        let reply = self.change(&extensions, asked.origin, asked.dry_run, body).await?;
+        let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         self.caught_up(reply.index).await;
         Ok(Response::new(self.documents.note(&asked.object)))
     }
 
     async fn create_token(&self, request: Request<CreateTokenRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
-        self.changer(&extensions, "token.create", &format!("node/{}", asked.node)).await?;
+        let target = format!("node/{}", asked.node);
+        let reach =
+            |_: &Fleet| asked.region.parse().map_or(Reach::Fleet, |region| Reach::region(&region));
+        let verb = Verb::TokenCreate;
+        let allowed = operator(&self.brain, &extensions, verb, &target, reach).await?;
         let node: NodeId = parse("node", &asked.node)?;
         let region: RegionId = parse("region", &asked.region)?;
         asked.address.parse::<std::net::IpAddr>().map_err(|error| usage("address", &error))?;
@@ -350,7 +362,7 @@ impl Operator for OperatorApi {
             labels: asked.labels.into_iter().collect(),
             expires_at,
         };
-        self.change(&extensions, asked.origin, asked.dry_run, body).await?;
+        self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         let text = token.expose().to_string();
         let view = TokenView {
             id: token.id.to_string(),
@@ -364,22 +376,25 @@ impl Operator for OperatorApi {
     }
 
     async fn controllers(&self, request: Request<ControllersRequest>) -> Answer {
-        operator(&self.brain, request.extensions(), Access::Read, "controller.status", "fleet")
-            .await?;
+        let anywhere = |_: &Fleet| Reach::Anywhere;
+        let verb = Verb::ControllerStatus;
+        operator(&self.brain, request.extensions(), verb, "fleet", anywhere).await?;
         Ok(Response::new(self.documents.controllers().await))
     }
 
     async fn transfer_leader(&self, request: Request<TransferLeaderRequest>) -> Answer {
         let (_, extensions, asked) = request.into_parts();
         let target = format!("controller/{}", asked.to);
-        self.changer(&extensions, "controller.transfer", &target).await?;
+        let whole = |_: &Fleet| Reach::Fleet;
+        let verb = Verb::ControllerTransfer;
+        let allowed = operator(&self.brain, &extensions, verb, &target, whole).await?;
         let to: ControllerId = if asked.to.is_empty() {
             self.documents.most_caught_up().await.map_err(|problem| status(&problem))?
         } else {
             parse("controller", &asked.to)?
         };
         let body = Body::TransferLeader { to: to.clone() };
-        self.change(&extensions, asked.origin, asked.dry_run, body).await?;
+        self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         if !asked.dry_run {
             self.documents.wait_for_leader(&to).await.map_err(|problem| status(&problem))?;
         }
@@ -387,7 +402,8 @@ impl Operator for OperatorApi {
     }
 
     async fn list_audit(&self, request: Request<ListAuditRequest>) -> Answer {
-        self.look(request.extensions(), "audit.list", "audit", Consistency::Linearizable).await?;
+        self.look(request.extensions(), Verb::AuditList, "audit", Consistency::Linearizable)
+            .await?;
         let asked = request.into_inner();
         let entries = self.documents.audit(asked.from, asked.limit);
         let items = entries.map_err(|problem| status(&problem))?;

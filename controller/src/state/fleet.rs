@@ -8,14 +8,17 @@ use trireme_proto::digest::Digest;
 use trireme_proto::id::{
     ActionId, ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId, Version,
 };
+use trireme_proto::identity::UserName;
 use trireme_proto::model::{Region, Release, Service};
 use trireme_proto::plan::Plan;
+use trireme_proto::source::Network;
 use trireme_proto::time::{FleetTime, WallTime};
 use trireme_proto::token::SecretHash;
 use trireme_proto::view::UpgradePhase;
 
 use super::command::Reply;
 use super::hints::Hints;
+use super::people::User;
 
 /// Everything the controllers agree on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,12 @@ pub struct Fleet {
     /// What operators left on objects, by `kind/name`.
     #[serde(default)]
     pub notes: BTreeMap<String, Note>,
+    /// People, removed ones included.
+    #[serde(default)]
+    pub users: BTreeMap<UserName, User>,
+    /// Networks that people may ask from; anywhere if there are none.
+    #[serde(default)]
+    pub sources: BTreeSet<Network>,
     /// End of the audit chain.
     pub audit: AuditHead,
 }

@@ -16,6 +16,7 @@ mod evidence;
 pub mod fleet;
 pub mod hints;
 pub mod ledger;
+pub mod people;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod traffic;

@@ -1,0 +1,71 @@
+//! Who may pass to each RPC: one row for every method of the descriptor set.
+//!
+//! A test reads the descriptor set and fails for a method without a row, and another knocks at
+//! every door of a running fleet with every kind of certificate and every role.
+
+use trireme_proto::access::Verb;
+
+/// Who may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Whoever brings a one-time token; the only doors without a certificate.
+    Token,
+    /// The agent of a node of this fleet.
+    Agent,
+    /// A controller of this fleet.
+    Controller,
+    /// A person who may do this.
+    Person(Verb),
+}
+
+/// Returns who may call a method; nobody may call one without a row.
+pub fn door(service: &str, method: &str) -> Option<Door> {
+    match service {
+        "Enrol" => Some(Door::Token),
+        "Agent" => Some(Door::Agent),
+        "Peer" | "Raft" => Some(Door::Controller),
+        "Operator" => operator(method).map(Door::Person),
+        _ => None,
+    }
+}
+
+fn operator(method: &str) -> Option<Verb> {
+    Some(match method {
+        "Apply" => Verb::ManifestApply,
+        "Get" => Verb::Get,
+        "PlanUpgrade" => Verb::UpgradePlan,
+        "StartUpgrade" => Verb::UpgradeStart,
+        "PauseUpgrade" => Verb::UpgradePause,
+        "ResumeUpgrade" => Verb::UpgradeResume,
+        "AbortUpgrade" => Verb::UpgradeAbort,
+        "RollbackUpgrade" => Verb::UpgradeRollback,
+        "WatchUpgrade" => Verb::UpgradeWatch,
+        "Why" => Verb::Why,
+        "ReleaseGrant" => Verb::GrantRelease,
+        "RemoveNode" => Verb::NodeRemove,
+        "Note" => Verb::NoteSet,
+        "CreateToken" => Verb::TokenCreate,
+        "Controllers" => Verb::ControllerStatus,
+        "TransferLeader" => Verb::ControllerTransfer,
+        "ListAudit" => Verb::AuditList,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_proto::wire::RPCS;
+
+    use super::*;
+
+    /// B1: a new RPC cannot be served before it has been decided who may call it.
+    #[test]
+    fn every_rpc_of_the_descriptor_set_has_a_row() {
+        assert!(RPCS.len() >= 29, "the descriptor set was not read: {RPCS:?}");
+        for (service, method) in RPCS {
+            assert!(door(service, method).is_some(), "{service}/{method} has no row");
+        }
+        assert_eq!(door("Operator", "Format"), None);
+        assert_eq!(door("Other", "Get"), None);
+    }
+}
