@@ -157,8 +157,8 @@ fn the_readme_names_targets_that_the_makefile_has() {
 fn the_rules_look_at_the_whole_repository() {
     let repo = Repo::read();
     let members: Vec<&str> = repo.members.iter().map(|(member, _)| member.as_str()).collect();
-    let stand_in = "controller/histogram";
-    assert_eq!(members, ["agent", "controller", stand_in, "ctl", "proto", "tests"]);
+    let (stand_in, shown) = ("controller/histogram", "proto/telemetry");
+    assert_eq!(members, ["agent", "controller", stand_in, "ctl", "proto", shown, "tests"]);
     for dir in rules::PURE {
         let pure = repo.sources.iter().filter(|source| source.path.starts_with(dir));
         let code = pure.filter(|source| source.code.iter().any(|token| !token.test)).count();

@@ -5,6 +5,7 @@
 //! controllers: [10.1.0.10:7401, {address: "10.2.0.10:7401", region: aliyun}]
 //! join: {address: "10.1.0.10:7402", token_file: /etc/trireme/token}
 //! log: {format: json, level: info}
+//! telemetry: {listen: 127.0.0.1:7405}
 //! ```
 //!
 //! Once the node has joined, the controllers tell of each other; those named here are asked as
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use trireme_proto::id::RegionId;
+use trireme_telemetry::{Options as Telemetry, OptionsError};
 
 /// Largest configuration that is read, in bytes.
 const FILE_LEN_MAX: u64 = 64 * 1024;
@@ -63,6 +65,14 @@ pub enum ConfigError {
         /// How many there are.
         found: usize,
     },
+    /// Metrics and health cannot be shown like that.
+    #[error("{name}: {source}")]
+    Telemetry {
+        /// Name of the file.
+        name: String,
+        /// Why.
+        source: OptionsError,
+    },
 }
 
 /// The agent's configuration.
@@ -80,6 +90,9 @@ pub struct Config {
     /// What to log.
     #[serde(default)]
     pub log: Log,
+    /// Metrics and health.
+    #[serde(default)]
+    pub telemetry: Telemetry,
 }
 
 /// A controller to ask.
@@ -240,6 +253,8 @@ impl Config {
         if found > CONTROLLERS_MAX {
             return Err(ConfigError::TooManyControllers { name: name.to_owned(), found });
         }
+        let telemetry = |source| ConfigError::Telemetry { name: name.to_owned(), source };
+        config.telemetry.check(false).map_err(telemetry)?;
         Ok(config)
     }
 }
@@ -289,6 +304,7 @@ mod tests {
                     token_file: Some("/etc/token".into())
                 }),
                 log: Log { format: LogFormat::Json, level: LogLevel::Warn },
+                telemetry: Telemetry::default(),
             }
         );
     }
@@ -311,6 +327,14 @@ mod tests {
             (
                 "data: d\ncontrollers:\n  - {adress: 'a:1'}\n",
                 "agent.yaml:3:6: unknown field `adress`",
+            ),
+            (
+                "data: d\ntelemetry: {listen: '10.1.0.1:7405'}\n",
+                "agent.yaml: telemetry.listen: 10.1.0.1:7405 is not on the loopback",
+            ),
+            (
+                "data: d\ntelemetry: {listen: here}\n",
+                "agent.yaml:2:21: `here` is neither IP:PORT nor `off`",
             ),
             ("data: d\nlog: {format: xml}\n", "agent.yaml:2:15: unknown variant `xml`"),
             ("data: d\njoin: {}\n", "agent.yaml:2:7: missing field `address`"),

@@ -15,3 +15,4 @@ pub mod link;
 mod observe;
 pub mod plan;
 pub mod runtime;
+pub mod telemetry;

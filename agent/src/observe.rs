@@ -4,14 +4,16 @@
 //! No clock is read here; what is due later is told as a time to look again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use trireme_proto::action::{Assignment, Observed, ServiceState};
 use trireme_proto::id::ServiceId;
 use trireme_proto::time::WallTime;
 
-use crate::check::{Board, Finding, Health, Transition};
+use crate::check::{Board, CheckState, Finding, Health, Status, Transition};
 use crate::host::{Observation, RunState};
 use crate::plan::Millis;
+use crate::telemetry::CheckShown;
 
 /// Time that a service without checks must stay up to pass a gate, in milliseconds: what cannot
 /// start at all ends sooner.
@@ -134,6 +136,18 @@ impl Watch {
         }
     }
 
+    /// Returns how every check stands.
+    pub(crate) fn checks(&self) -> Vec<CheckShown> {
+        let shown = |(service, check, state): (&ServiceId, &str, &CheckState)| CheckShown {
+            service: service.clone(),
+            check: check.to_owned(),
+            status: state.last().map_or(Status::Unknown, |last| last.status).number(),
+            passing: state.health() == Health::Passing,
+            took: state.last().map_or(Duration::ZERO, |last| last.took),
+        };
+        self.board.checks().map(shown).collect()
+    }
+
     /// Returns why a gate is not passed, for people.
     pub(crate) fn why_not(&self, service: &ServiceId) -> String {
         let failing = self.board.verdict(service).failing;
@@ -194,15 +208,13 @@ fn same_but_for_wording(old: &Observed, new: &Observed) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use trireme_proto::action::ServiceState;
     use trireme_proto::id::ActionId;
     use trireme_proto::model::{Check, Probe, TcpCheck};
     use trireme_proto::time::Span;
 
     use super::*;
-    use crate::check::{Outcome, Status};
+    use crate::check::Outcome;
 
     const NOW: WallTime = WallTime(0);
 

@@ -166,6 +166,12 @@ impl Brain {
         Some((contact.term, elapsed(contact.at)))
     }
 
+    /// Returns the leader, if it was heard from lately: Raft remembers one until there is another.
+    pub fn present_leader(&self) -> Option<ControllerId> {
+        let (_, age) = self.contact()?;
+        self.leader().filter(|_| age <= LEADER_SILENCE_MAX)
+    }
+
     /// Records that clients are steered by the state at `index`.
     pub fn routed(&self, index: u64) {
         self.routed.store(index, Ordering::Release);
@@ -181,6 +187,13 @@ impl Brain {
         let offset = i64::try_from(theirs.0).unwrap_or(i64::MAX)
             - i64::try_from(wall().0).unwrap_or(i64::MAX);
         lock(&self.offsets).insert(peer.clone(), offset);
+    }
+
+    /// Returns how far each peer's wall clock was ahead of ours when last asked, in milliseconds.
+    pub fn offsets(&self) -> BTreeMap<ControllerId, f64> {
+        #[expect(clippy::cast_precision_loss, reason = "for people; clocks are not off by ages")]
+        let millis = |offset: &i64| *offset as f64;
+        lock(&self.offsets).iter().map(|(peer, offset)| (peer.clone(), millis(offset))).collect()
     }
 
     /// Returns how far our wall clock is off the controllers' median (DESIGN rule 15).
@@ -232,6 +245,10 @@ impl Drop for Hurry<'_> {
         self.0.send_modify(|count| *count -= 1);
     }
 }
+
+/// Silence after which a leader counts as gone: it speaks each second, and the slowest profile
+/// elects another one sooner.
+const LEADER_SILENCE_MAX: Span = Span::secs(5);
 
 /// Longest wait of a read for this controller to catch up.
 const READ_WAIT: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use trireme_proto::id::{ControllerId, RegionId};
 use trireme_proto::identity::FleetName;
+use trireme_telemetry::Options as Telemetry;
 
 use crate::peers::Address;
 use crate::raft::Profile;
@@ -69,6 +70,9 @@ pub struct Config {
     pub log: LogFormat,
     /// Addresses to listen on.
     pub listen: Listen,
+    /// Metrics and health.
+    #[serde(default)]
+    pub telemetry: Telemetry,
     /// Every controller of the fleet, this one included.
     pub controllers: Vec<Member>,
 }
@@ -143,6 +147,7 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         self.profile()?;
+        self.telemetry.check(true).map_err(|error| error.to_string())?;
         let own = self.controllers.iter().find(|member| member.name == self.name);
         let own = own.ok_or_else(|| {
             format!("`controllers` does not list {}, which is this one: add it", self.name)

@@ -7,54 +7,40 @@
 //!  dns             UDP and TCP        anybody
 //! ```
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 use tracing::{info, warn};
 use trireme_proto::channel::{ChannelOptions, channel};
 use trireme_proto::tls::{Credentials, Server as Wanted};
-use trireme_proto::wire::agent_server::AgentServer;
-use trireme_proto::wire::enrol_server::EnrolServer;
-use trireme_proto::wire::operator_server::OperatorServer;
-use trireme_proto::wire::peer_server::PeerServer;
 
-use crate::accept::{Acceptor, Connections, Incoming, Limits, peer_identity};
-use crate::api::{AgentApi, EnrolApi, OperatorApi, PeerApi, is_denied};
+use crate::accept::Connections;
+use crate::api::is_denied;
 use crate::audit::AuditLog;
 use crate::brain::Brain;
 use crate::clock::wall;
 use crate::config::Config;
 use crate::dns::Dns;
+use crate::listen::{Doors, Listeners};
 use crate::machine::{FleetMachine, chain};
 use crate::peers::Peers;
 use crate::pki::{Authority, Store};
-use crate::raft::{self, Dial, DialError, Line, Member, PeerIdentity, Raft, line};
+use crate::raft::{self, Dial, DialError, Line, Member, Raft, line};
 use crate::reads::questions;
 use crate::sessions::Sessions;
+use crate::telemetry::requests::Requests;
+use crate::telemetry::{self, Readiness, Telemetry};
 use crate::zone::zone;
 use crate::{bootstrap, reconcile};
 
-/// Largest message from an operator: manifests of a whole fleet.
-const OPERATOR_MESSAGE_MAX: usize = 4 << 20;
-
-/// Largest message from an agent: a heartbeat of a thousand services.
-const AGENT_MESSAGE_MAX: usize = 1 << 20;
-
-/// Largest message from a controller: a digest of ten thousand nodes.
-const PEER_MESSAGE_MAX: usize = 16 << 20;
-
-/// HTTP/2 window of an agent's or operator's connection: they send little, and many are open.
-const SMALL_WINDOW: u32 = 64 << 10;
-
-/// Requests under way on one connection.
-const STREAMS_MAX: u32 = 256;
+/// Time for those who watch its health to hear that a controller leaves, before it does.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Time for short requests to be answered when the controller is told to stop.
 const GRACE: Duration = Duration::from_millis(300);
@@ -77,11 +63,6 @@ const ZONE_PAUSE: Duration = Duration::from_millis(5);
 /// Longest time between two, of however large a zone: drains wait for it.
 const ZONE_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Callers waiting for a handshake, at most. When thousands come at once the last of so many is
-/// served before its patience ends; who finds no room has spent no handshake on it, and TCP tries
-/// again by itself.
-const BACKLOG: u32 = 512;
-
 /// Tells why a controller cannot start or had to stop, with what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
@@ -92,7 +73,7 @@ pub struct ServerError {
 }
 
 impl ServerError {
-    fn because<E: std::error::Error + Send + Sync + 'static>(
+    pub(crate) fn because<E: std::error::Error + Send + Sync + 'static>(
         what: impl Into<String>,
     ) -> impl FnOnce(E) -> Self {
         let what = what.into();
@@ -110,13 +91,6 @@ impl Dial for PeerDial {
     }
 }
 
-/// Listeners, bound before anything else is started.
-struct Listeners {
-    peer: TcpListener,
-    api: TcpListener,
-    enrol: TcpListener,
-}
-
 /// Runs a controller until it is told to stop or can no longer keep its promises.
 ///
 /// Raft, and all that other controllers ask, runs on `replicating`: a request of an operator or ten
@@ -125,24 +99,11 @@ pub async fn run(
     config: Config,
     bootstrap: bool,
     replicating: &Handle,
-    stop: CancellationToken,
+    leaving: CancellationToken,
 ) -> Result<(), ServerError> {
-    let store = Store::new(config.data.join("pki"));
-    let authority = store.load(&config.fleet, &config.region, &config.name, wall()).map_err(
-        ServerError::because(format!(
-            "controller {} has no usable identity in {}; set one up with `trireme-controller \
-             request`, `trictl ca sign-controller` and `trireme-controller install`",
-            config.name,
-            config.data.join("pki").display()
-        )),
-    )?;
-    let authority = Arc::new(authority);
-    let peer = config.listen.peer;
-    let listeners = Listeners {
-        peer: on(replicating, async move { bind("listen.peer", peer) }).await?,
-        api: bind("listen.api", config.listen.api)?,
-        enrol: bind("listen.enrol", config.listen.enrol)?,
-    };
+    let stop = CancellationToken::new();
+    let authority = Arc::new(authority(&config)?);
+    let listeners = Listeners::bind(config.listen, replicating).await?;
     let primary = config.name.to_string();
     let empty = zone(&crate::state::Fleet::default(), &config.domain, &primary)
         .map_err(ServerError::because("`domain` cannot be answered for"))?;
@@ -150,19 +111,94 @@ pub async fn run(
     // Found out now and not once everything runs; it answers only when it has caught up.
     drop(bind_dns(&config, &answers).await?);
 
+    let mut tasks = JoinSet::new();
+    let dial = Arc::new(PeerDial(authority.credentials().clone()));
+    let (brain, mut failures) =
+        think(&config, &authority, &dial, replicating, &mut tasks, &stop).await?;
+    let connections = Connections::default();
+    let requests = Arc::new(Requests::default());
+    let readiness = Readiness::new(&brain, &authority, &config.data, &leaving);
+    let doors = Doors {
+        brain: &brain,
+        authority: &authority,
+        connections: &connections,
+        requests: &requests,
+        readiness: &readiness,
+        stop: &stop,
+    };
+    let telemetry = Telemetry {
+        listeners: doors.open(&mut tasks, replicating, listeners)?,
+        brain: Arc::clone(&brain),
+        authority: Arc::clone(&authority),
+        data: config.data.clone(),
+        connections: connections.clone(),
+        requests,
+        failures: failures.clone(),
+        changes: AtomicU64::new(0),
+        readiness,
+    };
+    let shown = telemetry::show(&config.telemetry, telemetry, &mut tasks, &stop).await;
+    let _shown = shown.map_err(ServerError::because("metrics and health cannot be shown"))?;
+    tasks.spawn(answer(Arc::clone(&brain), config.clone(), Arc::clone(&answers), stop.clone()));
+    tasks.spawn(reconcile::run(Arc::clone(&brain), stop.clone()));
+    let published = Published { config: config.clone(), answers, connections: connections.clone() };
+    tasks.spawn(publish(Arc::clone(&brain), published, stop.clone()));
+    tasks.spawn(renew(authority, stop.clone()));
+    info!(controller = %config.name, api = %config.listen.api, dns = %config.listen.dns, "serving");
+    if bootstrap {
+        bootstrap::run(Arc::clone(&brain), &config, &*dial)
+            .await
+            .map_err(ServerError::because("the fleet cannot be initialised"))?;
+    }
+    let ended = tokio::select! {
+        () = leaving.cancelled() => Ok(()),
+        fatal = brain.raft.stopped() => {
+            Err(ServerError::because("the replicated log cannot go on")(fatal))
+        }
+        message = failure(&mut failures) => Err(ServerError { what: message, source: None }),
+    };
+    leaving.cancel();
+    tokio::time::sleep(FAREWELL).await;
+    stop.cancel();
+    drain(&mut tasks, &connections).await;
+    brain.raft.shutdown().await;
+    ended
+}
+
+/// Takes up the controller's identity.
+fn authority(config: &Config) -> Result<Authority, ServerError> {
+    let dir = config.data.join("pki");
+    let missing = format!(
+        "controller {} has no usable identity in {}; set one up with `trireme-controller request`, \
+         `trictl ca sign-controller` and `trireme-controller install`",
+        config.name,
+        dir.display()
+    );
+    let loaded = Store::new(dir).load(&config.fleet, &config.region, &config.name, wall());
+    loaded.map_err(ServerError::because(missing))
+}
+
+/// Starts Raft and what asks other controllers; returns what the parts share, and what tells why
+/// the audit could not be kept.
+async fn think(
+    config: &Config,
+    authority: &Authority,
+    dial: &Arc<PeerDial>,
+    replicating: &Handle,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<(Arc<Brain>, watch::Receiver<Option<String>>), ServerError> {
     let sessions = Sessions::default();
     let audit = AuditLog::open(&config.data.join("audit.redb"))
         .map_err(ServerError::because("the audit log cannot be opened"))?;
     let machine = FleetMachine::new(audit, Arc::new(sessions.clone()));
-    let mut failures = machine.failures();
-    let dial = Arc::new(PeerDial(authority.credentials().clone()));
-    let dialling = Arc::clone(&dial) as Arc<dyn Dial>;
-    let raft = on(replicating, Raft::start(raft_config(&config)?, dialling, machine))
+    let failures = machine.failures();
+    let dialling = Arc::clone(dial) as Arc<dyn Dial>;
+    let raft = on(replicating, Raft::start(raft_config(config)?, dialling, machine))
         .await
         .map_err(ServerError::because("the replicated log cannot be opened"))?;
     let (peers, outboxes) = Peers::new(config.others(), authority.credentials())
         .map_err(ServerError::because("the other controllers cannot be dialled"))?;
-    let mut tasks = JoinSet::new();
     tasks.spawn(peers.clone().keep_open(stop.clone()));
     tasks.spawn(peers.clone().send_forwards(outboxes, stop.clone()));
     let ((leading, led), (following, followed)) = (questions(), questions());
@@ -171,33 +207,7 @@ pub async fn run(
     tasks.spawn(led.answer(move || Arc::clone(&asking).index_as_leader(), stop.clone()));
     let asking = Arc::clone(&brain);
     tasks.spawn(followed.answer(move || Arc::clone(&asking).index_from_leader(), stop.clone()));
-    let connections = Connections::default();
-
-    let Listeners { peer, api, enrol } = listeners;
-    serve_peers(&mut tasks, replicating, &brain, &authority, &connections, peer, &stop)?;
-    serve(&mut tasks, &brain, &authority, &connections, [api, enrol], &stop)?;
-    tasks.spawn(answer(Arc::clone(&brain), config.clone(), Arc::clone(&answers), stop.clone()));
-    tasks.spawn(reconcile::run(Arc::clone(&brain), stop.clone()));
-    let published = Published { config: config.clone(), answers, connections: connections.clone() };
-    tasks.spawn(publish(Arc::clone(&brain), published, stop.clone()));
-    tasks.spawn(renew(Arc::clone(&authority), stop.clone()));
-    info!(controller = %config.name, api = %config.listen.api, dns = %config.listen.dns, "serving");
-    if bootstrap {
-        bootstrap::run(Arc::clone(&brain), &config, &*dial)
-            .await
-            .map_err(ServerError::because("the fleet cannot be initialised"))?;
-    }
-    let ended = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        fatal = brain.raft.stopped() => {
-            Err(ServerError::because("the replicated log cannot go on")(fatal))
-        }
-        message = failure(&mut failures) => Err(ServerError { what: message, source: None }),
-    };
-    stop.cancel();
-    drain(&mut tasks, &connections).await;
-    brain.raft.shutdown().await;
-    ended
+    Ok((brain, failures))
 }
 
 /// Lets what is under way end, and ends the rest.
@@ -261,7 +271,7 @@ async fn renew(authority: Arc<Authority>, stop: CancellationToken) {
     }
 }
 
-async fn failure(failures: &mut tokio::sync::watch::Receiver<Option<String>>) -> String {
+async fn failure(failures: &mut watch::Receiver<Option<String>>) -> String {
     let failed = failures.wait_for(Option::is_some).await.map(|message| message.clone());
     match failed {
         Ok(Some(message)) => message,
@@ -281,124 +291,12 @@ fn raft_config(config: &Config) -> Result<raft::Config, ServerError> {
     })
 }
 
-fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, ServerError> {
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // Whoever was here before may have left connections that time out.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().map_err(|source| {
-        let what = if source.kind() == std::io::ErrorKind::AddrInUse {
-            format!(
-                "{name}: {address} is in use; `ss -lntp 'sport = :{}'` names the holder: stop it \
-                 or listen elsewhere",
-                address.port()
-            )
-        } else {
-            format!("{name}: cannot listen on {address}")
-        };
-        ServerError { what, source: Some(Box::new(source)) }
-    })
-}
-
 /// Does something on another runtime.
 async fn on<T: Send + 'static>(
     place: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> T {
     place.spawn(work).await.expect("the runtime outlives the server, and panics abort")
-}
-
-/// Starts the listener for other controllers.
-fn serve_peers(
-    tasks: &mut JoinSet<()>,
-    replicating: &Handle,
-    brain: &Arc<Brain>,
-    authority: &Arc<Authority>,
-    connections: &Connections,
-    listener: TcpListener,
-    stop: &CancellationToken,
-) -> Result<(), ServerError> {
-    let limits = Limits::default();
-    let acceptor = Acceptor::mutual(listener, authority.credentials(), limits, connections.clone());
-    let (acceptor, incoming) = acceptor.map_err(ServerError::because("TLS cannot be set up"))?;
-    tasks.spawn_on(acceptor.run(stop.clone()), replicating);
-    let raft = brain.raft.service(authorize_peer(Arc::clone(brain)));
-    let peer = PeerServer::new(PeerApi::new(Arc::clone(brain)))
-        .max_decoding_message_size(PEER_MESSAGE_MAX)
-        .max_encoding_message_size(PEER_MESSAGE_MAX);
-    let router = Server::builder().tcp_nodelay(true).add_service(raft).add_service(peer);
-    tasks.spawn_on(run_router("peer", router, incoming, stop.clone()), replicating);
-    Ok(())
-}
-
-/// Starts the listeners for operators and agents, and for who joins.
-fn serve(
-    tasks: &mut JoinSet<()>,
-    brain: &Arc<Brain>,
-    authority: &Arc<Authority>,
-    connections: &Connections,
-    [api, enrol]: [TcpListener; 2],
-    stop: &CancellationToken,
-) -> Result<(), ServerError> {
-    let tls = || ServerError::because("TLS cannot be set up");
-    let limits = Limits::default();
-    let acceptor = Acceptor::mutual(api, authority.credentials(), limits, connections.clone());
-    let (acceptor, incoming) = acceptor.map_err(tls())?;
-    tasks.spawn(acceptor.run(stop.clone()));
-    let agent = AgentServer::new(AgentApi::new(Arc::clone(brain), Arc::clone(authority)))
-        .max_decoding_message_size(AGENT_MESSAGE_MAX);
-    let operator = OperatorServer::new(OperatorApi::new(Arc::clone(brain), Arc::clone(authority)))
-        .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
-        .max_encoding_message_size(PEER_MESSAGE_MAX);
-    let router = small().add_service(agent).add_service(operator);
-    tasks.spawn(run_router("api", router, incoming, stop.clone()));
-
-    let joining =
-        Acceptor::joining(enrol, authority.credentials(), Limits::default(), connections.clone());
-    let (acceptor, incoming) = joining.map_err(tls())?;
-    tasks.spawn(acceptor.run(stop.clone()));
-    let enrol = EnrolServer::new(EnrolApi::new(Arc::clone(brain), Arc::clone(authority)))
-        .max_decoding_message_size(AGENT_MESSAGE_MAX);
-    tasks.spawn(run_router("enrol", small().add_service(enrol), incoming, stop.clone()));
-    Ok(())
-}
-
-/// Returns a server for many quiet connections.
-fn small() -> Server {
-    Server::builder()
-        .tcp_nodelay(true)
-        .initial_connection_window_size(SMALL_WINDOW)
-        .initial_stream_window_size(SMALL_WINDOW)
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-}
-
-async fn run_router(
-    name: &'static str,
-    router: tonic::transport::server::Router,
-    incoming: Incoming,
-    stop: CancellationToken,
-) {
-    let served = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        warn!(listener = name, error = chain(&error), "a listener ended");
-    }
-}
-
-/// Lets only controllers of this fleet that were not removed speak Raft.
-fn authorize_peer(brain: Arc<Brain>) -> impl raft::Authorize {
-    move |extensions: &tonic::Extensions| -> Result<PeerIdentity, tonic::Status> {
-        let peer = peer_identity(extensions)?;
-        let (_, controller) = peer.controller()?;
-        match brain.read(|fleet| is_denied(fleet, &peer)) {
-            None => Ok(PeerIdentity { name: controller.to_string() }),
-            Some(reason) => Err(tonic::Status::permission_denied(reason)),
-        }
-    }
 }
 
 /// What follows the replicated state.

@@ -18,6 +18,7 @@ pub mod pki;
 pub mod placeholders;
 pub mod plan;
 pub mod problem;
+pub mod request;
 pub mod source;
 pub mod time;
 pub mod tls;

@@ -170,10 +170,9 @@ impl Issuer {
         if parsed.public_key().raw != pair.subject_public_key_info() {
             return Err(PkiError::Issuer("its key is another one"));
         }
-        let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+        let not_after = end(&parsed);
         let signer = rcgen::Issuer::from_ca_cert_der(&certificate, pair)
             .map_err(|_| PkiError::Issuer("its usages or names are not ours"))?;
-        let not_after = WallTime(not_after.saturating_mul(1000));
         Ok(Self { fleet, certificate, not_after, signer, is_root: false })
     }
 
@@ -322,6 +321,16 @@ fn leaf(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params)
+}
+
+/// Returns when a certificate ends, whosever it is; `None` if it is none.
+pub fn not_after(der: &[u8]) -> Option<WallTime> {
+    Some(end(&X509Certificate::from_der(der).ok()?.1))
+}
+
+fn end(certificate: &X509Certificate<'_>) -> WallTime {
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    WallTime(seconds.saturating_mul(1000))
 }
 
 fn validity(params: &mut CertificateParams, now: WallTime, not_after_ms: u64) {

@@ -100,7 +100,14 @@ fn modules_after(source: &Source, index: usize) -> Vec<String> {
 pub(crate) fn entanglements(repo: &Repo) -> Vec<String> {
     let may = |member: &str| match member {
         "proto" => &[][..],
-        "tests" => &["trireme-proto", "trireme-controller", "trireme-agent", "trireme-ctl"],
+        "agent" | "controller" => &["trireme-proto", "trireme-telemetry"],
+        "tests" => &[
+            "trireme-proto",
+            "trireme-telemetry",
+            "trireme-controller",
+            "trireme-agent",
+            "trireme-ctl",
+        ],
         _ => &["trireme-proto"],
     };
     let mut found = Vec::new();

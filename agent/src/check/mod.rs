@@ -53,6 +53,16 @@ impl Status {
     pub fn passes(self) -> bool {
         matches!(self, Self::Ok | Self::Warn)
     }
+
+    /// Returns the exit code that a plugin tells it with.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warn => 1,
+            Self::Crit => 2,
+            Self::Unknown => 3,
+        }
+    }
 }
 
 impl fmt::Display for Status {

@@ -192,6 +192,15 @@ impl Board {
         self.services.get(service)?.get(check)
     }
 
+    /// Returns every check with its service and name.
+    pub fn checks(&self) -> impl Iterator<Item = (&ServiceId, &str, &CheckState)> {
+        let of = |(service, checks)| {
+            let checks: &BTreeMap<String, CheckState> = checks;
+            checks.iter().map(move |(name, state)| (service, name.as_str(), state))
+        };
+        self.services.iter().flat_map(of)
+    }
+
     /// Returns what a service's checks say together; one without checks passes.
     pub fn verdict(&self, service: &ServiceId) -> Verdict {
         self.services.get(service).map_or_else(|| verdict(&BTreeMap::new()), verdict)

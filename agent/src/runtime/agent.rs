@@ -23,6 +23,7 @@ use crate::journal::{Journal, JournalError, Recovered};
 use crate::link::{Heard, Outlook, Unacked};
 use crate::observe::{Gate, Watch};
 use crate::plan::{Core, Effect, Key, Millis, Outcome, Probed, Record, Refusal, Seen, Task, Work};
+use crate::telemetry::{Question, Shown};
 
 /// Longest sleep while something is due: the machine may sleep too, and its timers with it.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ pub(super) struct Inputs {
     pub(super) heard: mpsc::Receiver<Heard>,
     pub(super) findings: mpsc::Receiver<Finding>,
     pub(super) changes: watch::Receiver<u64>,
+    /// Questions how things are.
+    pub(super) asked: mpsc::Receiver<Question>,
     /// Parts that must not end while the agent runs.
     pub(super) parts: JoinSet<&'static str>,
 }
@@ -54,6 +57,8 @@ pub(super) struct Agent {
     recovered: Recovered,
     /// Services that serve, as the journal has it.
     serving: Vec<ServiceId>,
+    /// Controller that holds the node's stream.
+    controller: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +99,7 @@ impl Agent {
             unacked,
             serving: recovered.serving.clone(),
             recovered,
+            controller: None,
         }
     }
 
@@ -131,6 +137,8 @@ impl Agent {
                 Some(heard) = inputs.heard.recv() => self.hear(heard).await?,
                 Some(finding) = inputs.findings.recv() => self.find(finding),
                 Ok(()) = inputs.changes.changed() => {}
+                // Who asks may have gone again.
+                Some(tell) = inputs.asked.recv() => drop(tell.send(self.shown())),
                 Some(done) = self.jobs.join_next() => self.answer(done).await?,
                 Some(ended) = inputs.parts.join_next() => {
                     return Err(RunError::PartEnded(ended.unwrap_or("a part of the agent")));
@@ -160,7 +168,10 @@ impl Agent {
                 return self.welcome(controller, address).await;
             }
             Heard::Assigned(assignments) => return self.assign(assignments).await,
-            Heard::Lost => return Ok(()),
+            Heard::Lost => {
+                self.controller = None;
+                return Ok(());
+            }
             Heard::Offer { action, nonce_age } => self.core.offer(now(), *action, nonce_age),
             Heard::Acked(seq) => self.core.acked(seq),
         };
@@ -169,6 +180,7 @@ impl Agent {
 
     async fn welcome(&mut self, controller: String, address: String) -> Result<(), RunError> {
         debug!(controller, address, "welcome");
+        self.controller = Some(controller);
         if address.is_empty() || address == self.facts.address {
             return Ok(());
         }
@@ -382,6 +394,23 @@ impl Agent {
             changed
         });
         Ok(())
+    }
+
+    /// Returns how things are, for who asks on this host.
+    fn shown(&self) -> Shown {
+        let services = self.services().into_iter().map(|service| {
+            let observation = self.machine.observe(&service);
+            let serves = self.watch.serves(&service, &observation);
+            (service, observation.is_running(), serves)
+        });
+        Shown {
+            controller: self.controller.clone(),
+            generation: self.core.fence().map_or(0, |fence| fence.generation),
+            unacked: self.core.unacked().count(),
+            acting: self.core.state().current.is_some(),
+            checks: self.watch.checks(),
+            services: services.collect(),
+        }
     }
 
     /// Has what was said before said once more, if this was.

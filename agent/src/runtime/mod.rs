@@ -17,11 +17,13 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 use trireme_proto::identity::Identity;
 use trireme_proto::keyfile::{FileError, create_private_dir, read_private};
 use trireme_proto::tls::Credentials;
 use trireme_proto::token::{Token, TokenError};
+use trireme_telemetry::{Door, DoorError};
 
 use crate::check::Scheduler;
 use crate::clock;
@@ -30,6 +32,7 @@ use crate::host::{HostError, Machine, NodeFacts, boot_id};
 use crate::http::Client;
 use crate::journal::{Journal, JournalError, Recovered};
 use crate::link::{Hello, JoinError, Known, Link, Outlook, Store, StoreError, Unacked, join};
+use crate::telemetry::{ASKED_MAX, Telemetry, USUAL};
 
 use agent::{Agent, Inputs};
 
@@ -86,6 +89,9 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    /// Metrics and health cannot be shown.
+    #[error(transparent)]
+    Telemetry(#[from] DoorError),
     /// A part of the agent ended that must not.
     #[error("{0} ended unasked: this is a bug; services keep running")]
     PartEnded(&'static str),
@@ -133,6 +139,7 @@ pub async fn run(
     };
     let boot = boot_id().map_err(|source| RunError::System { what: "the boot id", source })?;
     info!(%node, %region, incarnation = %recovered.incarnation, "agent starts");
+    let door = Door::open(&config.telemetry, USUAL, None).await?;
     let client = Arc::new(Client::new());
     let address = recovered.address.clone().unwrap_or_default();
     let facts = NodeFacts { node, region, address };
@@ -143,6 +150,8 @@ pub async fn run(
     let (outlook, outlook_seen) = watch::channel(Outlook::default());
     let (unacked, unacked_seen) = watch::channel(Unacked::default());
     let (scheduler, schedule) = Scheduler::new(client, found_by);
+    let (ask, asked) = mpsc::channel(ASKED_MAX);
+    let site = Telemetry { credentials: credentials.clone(), data: config.data.clone(), ask };
     let link = Link {
         store,
         credentials,
@@ -166,7 +175,13 @@ pub async fn run(
         link.run().await;
         "the link to the controllers"
     });
-    let inputs = Inputs { heard, findings, changes, parts };
+    if let Some(door) = door {
+        parts.spawn(async move {
+            door.serve(Arc::new(site), CancellationToken::new()).await;
+            "the listener for metrics"
+        });
+    }
+    let inputs = Inputs { heard, findings, changes, asked, parts };
     tokio::select! {
         ended = agent.run(inputs) => ended,
         () = shutdown => {

@@ -23,17 +23,23 @@ use crate::brain::Brain;
 use crate::clock::wall;
 use crate::state::{Actor, Body, Fleet, people};
 use crate::submit::{Submission, submit};
+use crate::telemetry::access::effective_id;
 
 /// Longest target of a refused request that is recorded, in characters; names are shorter.
 const TARGET_MAX: usize = 200;
 
 /// Returns an identity as the deny-list and the audit name it.
-pub(super) fn subject(identity: &Identity) -> String {
+pub fn subject(identity: &Identity) -> String {
     match identity {
         Identity::Agent { node, .. } => format!("agent/{node}"),
         Identity::Controller { controller, .. } => format!("controller/{controller}"),
         Identity::User { name, .. } => format!("user/{name}"),
     }
+}
+
+/// Returns the role in a caller's certificate, or which kind of machine it is; for logs alone.
+pub fn role_of(peer: &Peer) -> &'static str {
+    peer.role.map_or(peer.identity.kind(), Role::as_str)
 }
 
 /// Returns who is recorded as acting in `role`.
@@ -42,8 +48,7 @@ fn actor_as(peer: &Peer, role: String, request_id: &str) -> Actor {
         subject: subject(&peer.identity),
         role,
         source: peer.addr.to_string(),
-        // Ids come from callers: what is kept of them is short and printable.
-        request_id: request_id.chars().filter(char::is_ascii_graphic).take(64).collect(),
+        request_id: effective_id(request_id),
     }
 }
 

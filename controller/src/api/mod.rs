@@ -13,7 +13,7 @@ mod reach;
 mod status;
 
 pub use agent::AgentApi;
-pub use authorize::is_denied;
+pub use authorize::{is_denied, role_of, subject};
 pub use door::{Door, door};
 pub use enrol::EnrolApi;
 pub use operator::OperatorApi;

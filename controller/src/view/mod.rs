@@ -1,5 +1,6 @@
 //! Documents for operators, computed from the replicated state. Pure.
 
+mod metrics;
 mod node;
 mod service;
 mod upgrade;
@@ -10,6 +11,7 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::FleetTime;
 use trireme_proto::view::{GrantView, NoteView, ReleaseView, TokenListed};
 
+pub use metrics::{NODES_MAX, metrics};
 pub use node::node;
 pub use service::{region, service};
 pub use upgrade::{plan, upgrade};

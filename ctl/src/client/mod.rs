@@ -15,11 +15,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 use trireme_proto::channel::{ChannelOptions, channel};
 use trireme_proto::identity::{FleetName, Verified};
 use trireme_proto::problem::{Code, Problem};
+use trireme_proto::request::REQUEST_ID;
 use trireme_proto::time::Span;
 use trireme_proto::tls::Server;
 use trireme_proto::wire::Origin;
@@ -44,7 +48,7 @@ const UNREACHABLE_ROUNDS_MAX: u32 = 4;
 /// Largest document taken: a list of 10,000 nodes is some 10 MiB.
 const DOCUMENT_LEN_MAX: usize = 64 * 1024 * 1024;
 
-type Stub = OperatorClient<Channel>;
+type Stub = OperatorClient<InterceptedService<Channel, Stamp>>;
 
 /// Talks to whichever controller answers.
 pub struct Client {
@@ -55,11 +59,32 @@ pub struct Client {
     own: Verified,
     id: String,
     sequence: AtomicU64,
+    /// Requests so far.
+    asked: AtomicU64,
 }
 
 struct Endpoint {
     address: String,
-    stub: Stub,
+    channel: Channel,
+}
+
+impl Endpoint {
+    /// Returns what asks there; whatever it asks carries the same id.
+    fn stub(&self, id: &Stamp) -> Stub {
+        Stub::new(InterceptedService::new(self.channel.clone(), id.clone()))
+            .max_decoding_message_size(DOCUMENT_LEN_MAX)
+    }
+}
+
+/// Puts an id on every attempt at a request; of a change its origin has one besides, which counts.
+#[derive(Debug, Clone)]
+struct Stamp(MetadataValue<Ascii>);
+
+impl Interceptor for Stamp {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
+        request.metadata_mut().insert(REQUEST_ID, self.0.clone());
+        Ok(request)
+    }
 }
 
 impl fmt::Debug for Client {
@@ -84,12 +109,9 @@ impl Client {
         let options = ChannelOptions::default();
         let endpoint = |address: &String| {
             let channel = channel(address, &Server::AnyController, &credentials, &options);
-            let stub =
-                Stub::new(channel.map_err(|error| {
-                    failed(format!("controller {address} cannot be used"), &error)
-                })?);
-            let stub = stub.max_decoding_message_size(DOCUMENT_LEN_MAX);
-            Ok(Endpoint { address: address.clone(), stub })
+            let channel = channel
+                .map_err(|error| failed(format!("controller {address} cannot be used"), &error))?;
+            Ok(Endpoint { address: address.clone(), channel })
         };
         let endpoints: Result<Vec<_>, Problem> = context.controllers.iter().map(endpoint).collect();
         Ok(Self {
@@ -99,6 +121,7 @@ impl Client {
             own: credentials.verified(),
             id: random_id()?,
             sequence: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
         })
     }
 
@@ -119,6 +142,13 @@ impl Client {
         Origin { request_id, client: self.id.clone(), sequence }
     }
 
+    /// Returns a new id for a request that has none of its own.
+    fn stamp(&self) -> Stamp {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = format!("{}-r{number}", self.id).parse();
+        Stamp(id.expect("hexadecimal digits and a number are plain text"))
+    }
+
     /// Asks until a controller answers for good; returns the answer and who gave it.
     async fn ask<R>(
         &self,
@@ -128,8 +158,9 @@ impl Client {
         let end = Instant::now() + self.timeout;
         let mut pause = PAUSE_FIRST;
         let mut rounds = 0;
+        let id = self.stamp();
         loop {
-            let round = self.round(end, &call).await?;
+            let round = self.round(end, &id, &call).await?;
             let round = match round {
                 Round::Answered(answer, position) => return Ok((answer, position)),
                 Round::NotNow(problem) => {
@@ -155,6 +186,7 @@ impl Client {
     async fn round<R>(
         &self,
         end: Instant,
+        id: &Stamp,
         call: &impl AsyncFn(Stub) -> Result<Response<R>, Status>,
     ) -> Result<Round<R>, Problem> {
         let first = self.current.load(Ordering::Relaxed);
@@ -170,7 +202,7 @@ impl Client {
                     .or_insert_with(|| "not asked before the deadline".to_owned());
                 continue;
             }
-            match tokio::time::timeout(left, call(endpoint.stub.clone())).await {
+            match tokio::time::timeout(left, call(endpoint.stub(id))).await {
                 Ok(Ok(response)) => {
                     self.current.store(position, Ordering::Relaxed);
                     return Ok(Round::Answered(response.into_inner(), position));

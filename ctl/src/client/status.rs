@@ -7,6 +7,7 @@ use std::error::Error as _;
 
 use tonic::{Code as Grpc, Status};
 use trireme_proto::problem::{Code, Problem};
+use trireme_proto::request::REQUEST_ID;
 
 /// What to do about a status.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub(super) enum Verdict {
 /// Judges a status.
 pub(super) fn judge(status: &Status) -> Verdict {
     if let Ok(problem) = serde_json::from_slice::<Problem>(status.details()) {
+        let problem = named(problem, status);
         return if problem.retryable { Verdict::NotNow(problem) } else { Verdict::Final(problem) };
     }
     let from_transport = status.source().is_some();
@@ -30,8 +32,15 @@ pub(super) fn judge(status: &Status) -> Verdict {
             Verdict::Unreachable(reason(status))
         }
         Grpc::Unknown | Grpc::Internal if from_transport => Verdict::Unreachable(reason(status)),
-        code => Verdict::Final(bare(code, status)),
+        code => Verdict::Final(named(bare(code, status), status)),
     }
+}
+
+/// Returns the problem with the id under which the controller has logged the request.
+fn named(mut problem: Problem, status: &Status) -> Problem {
+    let id = status.metadata().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    problem.request_id = problem.request_id.or_else(|| id.map(str::to_owned));
+    problem
 }
 
 fn bare(code: Grpc, status: &Status) -> Problem {

@@ -49,6 +49,8 @@ pub struct Controller {
     pub enrol: SocketAddr,
     /// Where its DNS answers.
     pub dns: SocketAddr,
+    /// Where it shows metrics and health.
+    pub telemetry: SocketAddr,
     /// Where somebody in between listens for it, in a fleet that is told so.
     pub doors: Doors,
     /// Its data directory.
@@ -66,6 +68,8 @@ pub struct Agent {
     pub region: RegionId,
     /// Address of the node.
     pub address: Ipv4Addr,
+    /// Where it shows metrics and health.
+    pub telemetry: SocketAddr,
     /// Its data directory.
     pub data: PathBuf,
     /// Its process.
@@ -166,6 +170,7 @@ impl Fleet {
                 api: place.api(),
                 enrol: place.enrol(),
                 dns: place.dns(),
+                telemetry: place.telemetry(),
                 doors: place.doors(),
                 data: dir.join("data"),
                 name: place.name,
@@ -178,6 +183,7 @@ impl Fleet {
             Agent {
                 process: process(place.node.as_str(), &programs.agent, config),
                 address: place.ip,
+                telemetry: place.telemetry(),
                 data: dir.join("data"),
                 node: place.node,
                 region: place.region,

@@ -31,6 +31,9 @@ const PEER: u16 = 7401;
 const API: u16 = 7402;
 const ENROL: u16 = 7403;
 const DNS: u16 = 7453;
+/// Ports for metrics and health, of a controller and of an agent.
+const TELEMETRY: u16 = 7404;
+const AGENT_TELEMETRY: u16 = 7405;
 /// Ports on its address where somebody in between listens for it.
 const PEER_DOOR: u16 = 8401;
 const API_DOOR: u16 = 8402;
@@ -94,7 +97,10 @@ impl Shape {
     /// Returns every address that the controllers listen on.
     pub(super) fn listeners(&self, slot: u8) -> Vec<SocketAddr> {
         let places = self.controllers(slot).into_iter();
-        places.flat_map(|place| [place.peer(), place.api(), place.enrol(), place.dns()]).collect()
+        let listeners = |place: ControllerPlace| {
+            [place.peer(), place.api(), place.enrol(), place.dns(), place.telemetry()]
+        };
+        places.flat_map(listeners).collect()
     }
 
     /// Returns the controllers, region by region and then over again.
@@ -118,7 +124,9 @@ impl Shape {
     pub(super) fn needed(&self, slot: u8) -> Vec<SocketAddr> {
         let nodes = self.nodes(slot).into_iter();
         let served = nodes.flat_map(|node| {
-            self.service_ports.iter().map(move |port| SocketAddr::new(node.ip.into(), *port))
+            let served = self.service_ports.iter();
+            let served = served.map(move |port| SocketAddr::new(node.ip.into(), *port));
+            served.chain(std::iter::once(node.telemetry()))
         });
         let doors = self.controllers(slot).into_iter().filter(|_| self.through_doors);
         let doors = doors.map(|place| place.doors()).flat_map(|d| [d.peer, d.api, d.operator]);
@@ -142,6 +150,7 @@ impl Shape {
             "listen": {
                 "peer": own.peer(), "api": own.api(), "enrol": own.enrol(), "dns": own.dns(),
             },
+            "telemetry": { "listen": own.telemetry() },
             "controllers": controllers,
         });
         if let Some(every) = self.snapshot_every {
@@ -163,6 +172,7 @@ impl Shape {
             "data": dir.join("data"),
             "controllers": known,
             "join": { "address": near.unwrap_or(&all[0]).enrol() },
+            "telemetry": { "listen": own.telemetry() },
         });
         format!("{config:#}\n")
     }
@@ -233,6 +243,10 @@ impl ControllerPlace {
     pub(super) fn dns(&self) -> SocketAddr {
         self.at(DNS)
     }
+
+    pub(super) fn telemetry(&self) -> SocketAddr {
+        self.at(TELEMETRY)
+    }
 }
 
 /// Where one node is.
@@ -241,6 +255,12 @@ pub(super) struct NodePlace {
     pub(super) node: NodeId,
     pub(super) region: RegionId,
     pub(super) ip: Ipv4Addr,
+}
+
+impl NodePlace {
+    pub(super) fn telemetry(&self) -> SocketAddr {
+        SocketAddr::new(self.ip.into(), AGENT_TELEMETRY)
+    }
 }
 
 /// Files of a fleet below its directory.

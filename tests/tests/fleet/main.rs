@@ -24,6 +24,7 @@ mod people;
 mod refused;
 mod rig;
 mod steer;
+mod telemetry;
 mod traffic;
 mod upgrade;
 mod web;
