@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use trireme_proto::manifest;
+use trireme_telemetry::{Kind, Metric};
 
 fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
@@ -88,4 +90,82 @@ fn a_restart_of_the_agents_unit_leaves_its_services_alone() {
     assert_eq!(unit["KillMode"], "process");
     assert_eq!(unit["OOMPolicy"], "continue");
     assert_eq!(unit.get("PrivateTmp"), None);
+}
+
+/// Runs `promtool` where the rules are.
+fn promtool(args: &[&str]) {
+    let output =
+        Command::new("promtool").current_dir(deploy("prometheus")).args(args).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn prometheus_takes_the_rules_and_each_alert_fires_for_what_it_is_meant_for() {
+    promtool(&["check", "config", "--syntax-only", "prometheus.yml"]);
+    promtool(&["check", "rules", "rules.yml"]);
+    promtool(&["test", "rules", "rules.test.yml"]);
+    let (rules, tests) = (text("prometheus/rules.yml"), text("prometheus/rules.test.yml"));
+    let alerts: BTreeSet<_> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    // A test case begins with its alert's name, and expects it to fire at least once.
+    let cases = tests.split("  - name: ").skip(1).filter(|case| case.contains("exp_labels: {"));
+    let tried: BTreeSet<_> = cases.filter_map(|case| case.lines().next()).collect();
+    assert_eq!(alerts, tried);
+    assert!(alerts.len() >= 20, "{alerts:?}");
+}
+
+/// Returns every metric that any daemon shows, by name.
+fn shown() -> BTreeMap<&'static str, &'static Metric> {
+    let controllers = trireme_controller::telemetry::names::all();
+    let all = controllers.chain(trireme_agent::telemetry::names::all());
+    all.map(|metric| (metric.name, metric)).collect()
+}
+
+/// Returns what a query asks for that nobody shows: metrics, or labels of theirs.
+fn unknown(query: &str) -> Vec<String> {
+    let shown = shown();
+    let mut unknown = Vec::new();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let ours = ["fleet_", "process_"];
+    let found = ours.iter().flat_map(|prefix| query.match_indices(prefix)).map(|(at, _)| at);
+    for start in found.filter(|at| !query[..*at].ends_with(is_name)) {
+        let name = query[start..].split(|c| !is_name(c)).next().unwrap_or_default();
+        let bare = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let histogram = bare.and_then(|bare| shown.get(bare)).filter(|m| m.kind == Kind::Histogram);
+        let Some(metric) = shown.get(name).or(histogram) else {
+            unknown.push(name.to_owned());
+            continue;
+        };
+        let Some(rest) = query[start + name.len()..].strip_prefix('{') else { continue };
+        let inside = rest.split('}').next().unwrap_or_default();
+        for label in inside.split("\",").filter_map(|one| one.split(['=', '!']).next()) {
+            let of_scrape = ["job", "instance", "le"].contains(&label);
+            if !of_scrape && !metric.labels.contains(&label) {
+                unknown.push(format!("{name}{{{label}}}"));
+            }
+        }
+    }
+    unknown
+}
+
+#[test]
+fn rules_and_dashboards_ask_only_for_what_is_shown() {
+    assert_eq!(unknown("sum(fleet_none) / process_none{x=\"y\"}"), ["fleet_none", "process_none"]);
+    assert_eq!(unknown("fleet_nodes{region=\"a\",stat!=\"b\"}"), ["fleet_nodes{stat}"]);
+    assert_eq!(unknown("rate(fleet_rpc_duration_seconds_bucket{le=\"1\"}[5m])"), [""; 0]);
+    let rules = text("prometheus/rules.yml");
+    assert_eq!(unknown(&rules), [""; 0]);
+    for name in ["grafana/fleet.json", "grafana/controllers.json"] {
+        let board: serde_json::Value = serde_json::from_str(&text(name)).unwrap();
+        let panels = board["panels"].as_array().unwrap();
+        assert!(panels.len() >= 10, "{name}");
+        for panel in panels {
+            for target in panel["targets"].as_array().unwrap() {
+                let query = target["expr"].as_str().unwrap();
+                assert_eq!(unknown(query), [""; 0], "{name}: {query}");
+                assert!(query.contains("fleet_") || query.contains("process_"), "{name}: {query}");
+            }
+        }
+    }
 }
