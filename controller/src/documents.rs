@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use trireme_proto::id::{ControllerId, ServiceId, UpgradeId, Version};
 use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
+use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{
     AuditEntry, ControllerView, ControllersView, List, Manifests, NoteView, RegionView,
@@ -119,6 +120,28 @@ impl Documents {
         Ok(self.document(&view))
     }
 
+    /// Returns the plan of what an operator asks of a service as it is.
+    pub fn operation(
+        &self,
+        service: &ServiceId,
+        operation: Operation,
+        scope: &Scope,
+    ) -> Result<Document, Problem> {
+        let view = self.lens(|lens| view::operation(lens, service, operation, scope))?;
+        Ok(self.document(&view))
+    }
+
+    /// Returns whether the fleet is frozen.
+    pub fn freeze(&self) -> Document {
+        self.document(&self.lens(view::freeze))
+    }
+
+    /// Returns everything of a kind.
+    pub fn list(&self, kind: &str) -> Result<Document, Problem> {
+        let items = self.lens(|lens| list(lens, kind))?;
+        Ok(self.document(&List { items: items.into_iter().map(|(_, json)| json).collect() }))
+    }
+
     /// Returns the notes on all objects, or on one.
     ///
     /// Looked up in place: nothing of the fleet is copied for it.
@@ -156,6 +179,7 @@ impl Documents {
         }
         let presence = match kind {
             "note" => return self.notes(name),
+            "freeze" => return Ok(self.freeze()),
             "node" => self.presence_everywhere().await,
             _ => self.presence(),
         };
@@ -329,9 +353,17 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         }
         "grant" => view::grants(lens).into_iter().map(|v| (v.id.to_string(), json(&v))).collect(),
         "token" => view::tokens(lens).into_iter().map(|v| (v.id.clone(), json(&v))).collect(),
+        "drain" => {
+            view::drains(lens).into_iter().map(|v| (v.place.to_string(), json(&v))).collect()
+        }
+        "override" => {
+            view::overrides(lens).into_iter().map(|v| (v.id.to_string(), json(&v))).collect()
+        }
         other => {
-            return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`"))
-                .hint("kinds are region, service, release, node, upgrade, grant, token and note"));
+            return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`")).hint(
+                "kinds are region, service, release, node, upgrade, grant, drain, override, token \
+                 and note",
+            ));
         }
     };
     Ok(items)

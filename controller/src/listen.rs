@@ -22,6 +22,7 @@ use tower::layer::util::{Identity, Stack};
 use tracing::warn;
 use trireme_proto::wire::agent_server::AgentServer;
 use trireme_proto::wire::enrol_server::EnrolServer;
+use trireme_proto::wire::operations_server::OperationsServer;
 use trireme_proto::wire::operator_server::OperatorServer;
 use trireme_proto::wire::peer_server::PeerServer;
 
@@ -157,15 +158,22 @@ impl Doors<'_> {
         let (brain, authority) = (self.brain, self.authority);
         let agent = AgentServer::new(AgentApi::new(Arc::clone(brain), Arc::clone(authority)))
             .max_decoding_message_size(AGENT_MESSAGE_MAX);
-        let operator =
-            OperatorServer::new(OperatorApi::new(Arc::clone(brain), Arc::clone(authority)))
-                .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
-                .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let people = OperatorApi::new(Arc::clone(brain), Arc::clone(authority));
+        let operations = OperationsServer::new(people.clone())
+            .max_decoding_message_size(AGENT_MESSAGE_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let operator = OperatorServer::new(people)
+            .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_MAX);
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         tasks.spawn(self.readiness.clone().report(reporter));
         let mut server = small().layer(self.access(Logged::Yes));
-        let router = server.add_service(agent).add_service(operator).add_service(health);
+        let router = server
+            .add_service(agent)
+            .add_service(operator)
+            .add_service(operations)
+            .add_service(health);
         tasks.spawn(run_router("api", router, incoming, self.stop.clone()));
         Ok(watch)
     }

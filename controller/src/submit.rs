@@ -134,8 +134,11 @@ async fn hand_over(brain: &Brain, to: u64) -> Result<(), Problem> {
 async fn command(brain: &Brain, submission: Submission) -> Command {
     let mut body = submission.body;
     match &mut body {
-        Body::Apply { evidence, .. } => *evidence = brain.evidence(),
+        Body::Apply { evidence, .. } | Body::Drain { evidence, .. } => {
+            *evidence = brain.evidence();
+        }
         Body::StartUpgrade { plan, evidence } => *evidence = settled(brain, &plan.service).await,
+        Body::Operate { service, evidence, .. } => *evidence = settled(brain, service).await,
         _ => {}
     }
     Command {

@@ -180,9 +180,25 @@ verbs! {
     UpgradeRollback = "upgrade.rollback", Change Services;
     /// Leaves a note.
     NoteSet = "note.set", Change Services;
+    /// Restarts, stops or starts a service.
+    ServiceOperate = "service.operate", Change Services;
+    /// Keeps clients away from a place.
+    PlaceDrain = "place.drain", Change Services;
+    /// Lets clients and work come to a place again.
+    PlaceReturn = "place.return", Change Services;
+    /// Has work pass a node by.
+    NodeCordon = "node.cordon", Change Services;
+    /// Lets nobody take anything new.
+    FleetFreeze = "fleet.freeze", Change Services;
+    /// Lets work go on again.
+    FleetThaw = "fleet.thaw", Change Services;
 
     /// Ends a grant on a person's word.
     GrantRelease = "grant.release", Change Safety;
+    /// Sets rules of the ledger aside for a time.
+    OverrideAdd = "override.add", Change Safety;
+    /// Ends such an exception.
+    OverrideEnd = "override.end", Change Safety;
 
     /// Reads the audit.
     AuditList = "audit.list", Read Audit;

@@ -87,12 +87,17 @@ pub enum ActionKind {
     },
     /// Stops what runs, starts the target, waits for health; then the revert is armed.
     Switch(Switch),
+    /// Stops what runs; it stays down until a switch starts it.
+    Halt(Halt),
     /// Ends an earlier switch, at whatever point it is, with the recorded previous release back.
     Revert {
         /// Switch to end; if it was never accepted, saying so is all there is to do.
         of: ActionId,
         /// What ran before the upgrade touched the node; `None` if nothing did.
         previous: Option<RunSpec>,
+        /// Whether an operator had stopped that, so that it stays down.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stopped: bool,
         /// Longest wait for work in flight.
         drain: Span,
         /// URL of the number of requests in flight.
@@ -118,6 +123,30 @@ pub struct Switch {
     pub in_flight: Option<String>,
     /// Unless confirmed this long after it was done, the agent reverts by itself.
     pub revert_after: Span,
+    /// Whether what the driver made for the service is made anew even where nothing has changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recreate: bool,
+    /// Whether an operator had stopped what ran before, so that undoing leaves it down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+}
+
+/// Stops what runs on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// Digest of what must run before; `None` if nothing does.
+    pub expected: Option<Digest>,
+    /// Longest wait for work in flight.
+    pub drain: Span,
+    /// URL of the number of requests in flight.
+    pub in_flight: Option<String>,
+}
+
+impl ActionKind {
+    /// Returns whether it takes away what may be serving, so that the ledger has judged it.
+    pub fn takes_capacity(&self) -> bool {
+        matches!(self, Self::Switch(_) | Self::Halt(_))
+    }
 }
 
 /// One journaled step of an action.

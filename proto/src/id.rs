@@ -128,6 +128,11 @@ impl Version {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the word that stands where a plan names a version and has none.
+    pub(crate) fn of_operation(word: &'static str) -> Self {
+        Self(word.to_owned())
+    }
 }
 
 impl FromStr for Version {
@@ -229,6 +234,57 @@ numbers! {
     GrantId = "grant";
     /// One action on one host.
     ActionId = "action";
+    /// One exception to rules of the ledger.
+    OverrideId = "override";
+}
+
+/// A region or a node, where both can be meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Place {
+    /// A whole region.
+    Region(RegionId),
+    /// One node.
+    Node(NodeId),
+}
+
+/// Tells that a string names neither a region nor a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no place: write region/NAME or node/NAME")]
+pub struct PlaceError(String);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Region(name) => write!(f, "region/{name}"),
+            Self::Node(name) => write!(f, "node/{name}"),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = PlaceError;
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        let refused = || PlaceError(text.to_owned());
+        match text.split_once('/') {
+            Some(("region", name)) => name.parse().map(Self::Region).map_err(|_| refused()),
+            Some(("node", name)) => name.parse().map(Self::Node).map_err(|_| refused()),
+            _ => Err(refused()),
+        }
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = PlaceError;
+    fn try_from(text: String) -> Result<Self, PlaceError> {
+        text.parse()
+    }
+}
+
+impl From<Place> for String {
+    fn from(place: Place) -> Self {
+        place.to_string()
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The plan of an upgrade: immutable, complete, known by its hash.
 //!
+//! A restart, a stop and a start of a service go the same way as a change of its release: in waves,
+//! under the ledger. They are upgrades whose plan has another [`Operation`] and no new version.
+//!
 //! It holds no health and no log index: those are judged at each grant. What it does hold is
 //! everything that would make a reviewed plan a different one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -18,18 +21,114 @@ use crate::time::Span;
 pub struct Plan {
     /// Service that is upgraded.
     pub service: ServiceId,
-    /// Version it goes to.
-    pub to: Version,
+    /// What is done to it.
+    #[serde(default, skip_serializing_if = "Operation::is_upgrade")]
+    pub operation: Operation,
+    /// Version it goes to; none where every node keeps the release that is recorded of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Version>,
     /// Revision of the service's manifest.
     pub service_revision: u64,
-    /// Digest of what will run.
-    pub target: Digest,
+    /// Digest of what will run; none where that differs by node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Digest>,
     /// Nodes with the digest of what they run now, to which a rollback returns.
     pub previous: BTreeMap<NodeId, Option<Digest>>,
+    /// Nodes that operators have put aside, which are left alone, and how they were put aside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aside: BTreeMap<NodeId, String>,
     /// Groups of nodes that are touched together, in order.
     pub waves: Vec<Wave>,
     /// Waits and limits.
     pub gates: Gates,
+}
+
+/// What an upgrade does to a service.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Another release takes the place of the one that runs.
+    #[default]
+    Upgrade,
+    /// What runs is stopped and started again.
+    Restart,
+    /// The same, and what the driver made for it is made anew, data excepted.
+    Recreate,
+    /// What runs is stopped, and stays down until it is started.
+    Stop,
+    /// What does not serve is started.
+    Start,
+}
+
+impl Operation {
+    /// Returns the operation as commands and documents write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgrade",
+            Self::Restart => "restart",
+            Self::Recreate => "recreate",
+            Self::Stop => "stop",
+            Self::Start => "start",
+        }
+    }
+
+    /// Returns what is being done to a service, as in "it is being restarted".
+    pub fn participle(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgraded",
+            Self::Restart => "restarted",
+            Self::Recreate => "recreated",
+            Self::Stop => "stopped",
+            Self::Start => "started",
+        }
+    }
+
+    /// Returns whether the release changes.
+    pub fn is_upgrade(&self) -> bool {
+        *self == Self::Upgrade
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for Operation {
+    type Err = OperationError;
+    fn from_str(text: &str) -> Result<Self, OperationError> {
+        let all = [Self::Upgrade, Self::Restart, Self::Recreate, Self::Stop, Self::Start];
+        all.into_iter()
+            .find(|operation| operation.word() == text)
+            .ok_or_else(|| OperationError(text.to_owned()))
+    }
+}
+
+/// Tells that a string is no operation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not one of upgrade, restart, recreate, stop, start")]
+pub struct OperationError(String);
+
+/// The nodes of a service that are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Regions whose nodes are meant; all if neither regions nor nodes are named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub regions: BTreeSet<RegionId>,
+    /// Single nodes that are meant.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub nodes: BTreeSet<NodeId>,
+}
+
+impl Scope {
+    /// Returns whether it means a node of a region.
+    pub fn means(&self, node: &NodeId, region: &RegionId) -> bool {
+        let all = self.regions.is_empty() && self.nodes.is_empty();
+        all || self.regions.contains(region) || self.nodes.contains(node)
+    }
 }
 
 /// Nodes of one region that are touched together.
@@ -66,11 +165,9 @@ impl Plan {
 
     /// Returns the name under which the plan is started.
     pub fn id(&self) -> PlanId {
-        PlanId {
-            service: self.service.clone(),
-            version: self.to.clone(),
-            hash: self.hash().short(),
-        }
+        let version =
+            self.to.clone().unwrap_or_else(|| Version::of_operation(self.operation.word()));
+        PlanId { service: self.service.clone(), version, hash: self.hash().short() }
     }
 
     /// Returns the time the manifest itself demands for `waves` waves.
@@ -86,7 +183,7 @@ impl Plan {
 pub struct PlanId {
     /// Service that is upgraded.
     pub service: ServiceId,
-    /// Version it goes to.
+    /// Version it goes to; of a plan that changes no release, its operation.
     pub version: Version,
     /// First twelve digits of the hash.
     pub hash: String,

@@ -2,14 +2,17 @@
 //!
 //! Fields are added, never renamed: scripts read them. Lists are always `{"items": [...]}`.
 
+mod aside;
+
 use std::collections::BTreeMap;
 
+pub use aside::{DrainView, FreezeView, OverrideView, RemarkView};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Observed;
 use crate::id::{ActionId, ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId, Version};
 use crate::model::{Object, Region, Release, Service};
-use crate::plan::{Plan, PlanId};
+use crate::plan::{Operation, Plan, PlanId};
 use crate::time::{FleetTime, Span, WallTime};
 
 /// A list of anything.
@@ -17,6 +20,17 @@ use crate::time::{FleetTime, Span, WallTime};
 pub struct List<T> {
     /// Its items.
     pub items: Vec<T>,
+}
+
+/// What a dry run answers where there is nothing to show: it would have been done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Always true.
+    pub dry_run: bool,
+    /// What was asked for, such as `place.drain`.
+    pub action: String,
+    /// Object, such as `region/aws`.
+    pub target: String,
 }
 
 /// What `apply` did, or would do.
@@ -95,6 +109,9 @@ pub struct NodeService {
     pub observed: Observed,
     /// Whether clients are sent there.
     pub in_traffic: bool,
+    /// Whether an operator has stopped it there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// One release.
@@ -132,6 +149,9 @@ pub struct NodeView {
     pub services: BTreeMap<ServiceId, NodeService>,
     /// Action that has not ended.
     pub action: Option<ActionView>,
+    /// How operators have put it aside, if they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<String>,
 }
 
 /// One action.
@@ -139,7 +159,7 @@ pub struct NodeView {
 pub struct ActionView {
     /// Its id.
     pub id: ActionId,
-    /// stage, switch, revert or confirm.
+    /// stage, switch, halt, revert or confirm.
     pub kind: String,
     /// committed, accepted, running STEP, done, or how it failed.
     pub state: String,
@@ -179,8 +199,12 @@ pub struct UpgradeView {
     pub plan: PlanId,
     /// Service.
     pub service: ServiceId,
-    /// Version it goes to.
-    pub to: Version,
+    /// What it does to the service.
+    #[serde(default)]
+    pub operation: Operation,
+    /// Version it goes to; none where no release changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Version>,
     /// Where it stands.
     pub phase: UpgradePhase,
     /// Whether it was paused by an operator.
@@ -201,6 +225,16 @@ pub struct UpgradeView {
     pub required_wait: Span,
     /// What it waits for; never empty while it cannot go on.
     pub waiting: Vec<Reason>,
+}
+
+impl UpgradeView {
+    /// Returns what it does, as in "restart" or "upgrade to 1.4.2".
+    pub fn words(&self) -> String {
+        match &self.to {
+            Some(version) => format!("{} to {version}", self.operation),
+            None => self.operation.to_string(),
+        }
+    }
 }
 
 /// Where an upgrade stands.
@@ -299,7 +333,7 @@ pub struct NoteView {
 pub struct GrantView {
     /// Its id.
     pub id: GrantId,
-    /// Upgrade that holds it.
+    /// Upgrade or drain that holds it.
     pub holder: String,
     /// What it takes, as node/service.
     pub takes: Vec<String>,
@@ -396,7 +430,7 @@ pub struct AuditEntry {
     pub actor: String,
     /// Role they acted in.
     pub role: String,
-    /// Verb, such as `upgrade.start`.
+    /// Operation, such as `upgrade.start`.
     pub action: String,
     /// Object, such as `service/web`.
     pub target: String,

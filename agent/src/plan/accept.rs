@@ -139,9 +139,10 @@ pub(super) fn relation(current: &Current, newer: &Action) -> Relation {
     match (&newer.kind, &current.action.kind) {
         // A download must not hold up what gives capacity back, whichever service that is.
         (ActionKind::Revert { .. }, ActionKind::Stage { .. }) => Relation::Ends,
-        (ActionKind::Revert { .. }, ActionKind::Switch(_) | ActionKind::Revert { .. })
-            if same_service =>
-        {
+        (
+            ActionKind::Revert { .. },
+            ActionKind::Switch(_) | ActionKind::Halt(_) | ActionKind::Revert { .. },
+        ) if same_service => {
             if current.touched() || current.restores() {
                 Relation::TakesOver
             } else {
@@ -156,6 +157,7 @@ pub(super) fn relation(current: &Current, newer: &Action) -> Relation {
         (
             ActionKind::Stage { .. }
             | ActionKind::Switch(_)
+            | ActionKind::Halt(_)
             | ActionKind::Revert { .. }
             | ActionKind::Confirm { .. },
             _,

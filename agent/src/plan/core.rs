@@ -292,16 +292,21 @@ impl Core {
         let dirty = self.memory().is_some_and(|memory| memory.dirty);
         let handed_over = !current.takes_over.is_empty();
         let (steps, previous, served) = match (&current.action.kind, current.alone) {
-            (ActionKind::Switch(_), true) => {
+            (ActionKind::Switch(switch), true) => {
                 let previous = current.previous.clone();
-                let steps = upgrade::revert_steps(previous.as_ref(), seen, handed_over, dirty);
+                let goal = (previous.as_ref(), switch.stopped);
+                let steps = upgrade::revert_steps(goal, seen, handed_over, dirty);
                 (Ok(steps), previous, current.served)
             }
             (ActionKind::Switch(switch), false) => {
                 (upgrade::switch_steps(switch, seen), seen.spec.clone(), seen.serving)
             }
-            (ActionKind::Revert { previous, .. }, _) => {
-                let steps = upgrade::revert_steps(previous.as_ref(), seen, handed_over, dirty);
+            (ActionKind::Halt(halt), _) => {
+                (upgrade::halt_steps(halt, seen), seen.spec.clone(), seen.serving)
+            }
+            (ActionKind::Revert { previous, stopped, .. }, _) => {
+                let goal = (previous.as_ref(), *stopped);
+                let steps = upgrade::revert_steps(goal, seen, handed_over, dirty);
                 (Ok(steps), previous.clone(), true)
             }
             (ActionKind::Stage { .. } | ActionKind::Confirm { .. }, _) => return,
@@ -318,7 +323,8 @@ impl Core {
     /// Begins the next step, or ends the action after its last.
     fn proceed(&mut self, now: Millis, out: &mut Vec<Effect>) {
         let Some(current) = self.current() else { return };
-        let told = matches!(current.action.kind, ActionKind::Switch(_) | ActionKind::Revert { .. });
+        let told =
+            !matches!(current.action.kind, ActionKind::Stage { .. } | ActionKind::Confirm { .. });
         let news = |step| vec![(current.action.id, Progress::Running { step })];
         match current.next() {
             // Arming is one with the end of a switch: there is no moment between the two.
@@ -360,6 +366,10 @@ impl Core {
             }
             (ActionKind::Switch(switch), Direction::Undo) => {
                 (current.previous.clone(), switch.drain, switch.in_flight.clone())
+            }
+            (ActionKind::Halt(halt), direction) => {
+                let goal = current.previous.clone().filter(|_| direction == Direction::Undo);
+                (goal, halt.drain, halt.in_flight.clone())
             }
             (ActionKind::Revert { previous, drain, in_flight, .. }, _) => {
                 (previous.clone(), *drain, in_flight.clone())
@@ -415,19 +425,24 @@ impl Core {
     fn fail(&mut self, now: Millis, step: Step, reason: String, out: &mut Vec<Effect>) {
         let Some(current) = self.current() else { return };
         let progress = match (&current.action.kind, &current.failure) {
-            (ActionKind::Switch(_), Some(first)) => Progress::FailedDirty {
+            (ActionKind::Switch(_) | ActionKind::Halt(_), Some(first)) => Progress::FailedDirty {
                 step,
                 reason: format!("{reason}; it was being undone: {}: {}", first.step, first.reason),
             },
-            (ActionKind::Switch(_), None) if current.touched() => {
-                let steps = upgrade::undo_steps(current.previous.as_ref(), current.served);
+            (kind @ (ActionKind::Switch(_) | ActionKind::Halt(_)), None) if current.touched() => {
+                let stopped = matches!(kind, ActionKind::Switch(switch) if switch.stopped);
+                let previous = current.previous.as_ref();
+                let steps = upgrade::undo_steps(previous, current.served, stopped);
                 let failure = Failure { step, reason };
                 self.persist(Change::Undoing { at: now, failure, steps }, vec![], out);
                 return self.proceed(now, out);
             }
             (ActionKind::Revert { .. }, _) => Progress::FailedDirty { step, reason },
             (
-                ActionKind::Switch(_) | ActionKind::Stage { .. } | ActionKind::Confirm { .. },
+                ActionKind::Switch(_)
+                | ActionKind::Halt(_)
+                | ActionKind::Stage { .. }
+                | ActionKind::Confirm { .. },
                 None | Some(_),
             ) => Progress::FailedUndone { step, reason },
         };

@@ -323,7 +323,7 @@ impl State {
         let steps = match &action.kind {
             ActionKind::Stage { .. } => Some(vec![Step::Fetch]),
             ActionKind::Confirm { .. } => Some(vec![Step::Disarm]),
-            ActionKind::Switch(_) | ActionKind::Revert { .. } => None,
+            ActionKind::Switch(_) | ActionKind::Halt(_) | ActionKind::Revert { .. } => None,
         };
         self.last = Some(Last {
             action: action.id,
@@ -401,9 +401,18 @@ impl State {
                 memory.armed = None;
                 memory.settled = Some((*of, Settled::Reverted));
             }
-            (ActionKind::Switch(_), Progress::FailedDirty { .. }) => memory.dirty = true,
-            (ActionKind::Switch(_), Progress::RevertedAlone { .. }) => memory.dirty = false,
-            (ActionKind::Stage { .. } | ActionKind::Confirm { .. } | ActionKind::Switch(_), _) => {}
+            (ActionKind::Switch(_) | ActionKind::Halt(_), Progress::FailedDirty { .. }) => {
+                memory.dirty = true;
+            }
+            (ActionKind::Switch(_), Progress::RevertedAlone { .. })
+            | (ActionKind::Halt(_), Progress::Done) => memory.dirty = false,
+            (
+                ActionKind::Stage { .. }
+                | ActionKind::Confirm { .. }
+                | ActionKind::Switch(_)
+                | ActionKind::Halt(_),
+                _,
+            ) => {}
         }
     }
 
@@ -443,7 +452,7 @@ impl State {
 pub(super) fn first_step(kind: &ActionKind) -> Step {
     match kind {
         ActionKind::Stage { .. } | ActionKind::Switch(_) => Step::Fetch,
-        ActionKind::Revert { .. } => Step::Quiesce,
+        ActionKind::Halt(_) | ActionKind::Revert { .. } => Step::Quiesce,
         ActionKind::Confirm { .. } => Step::Disarm,
     }
 }

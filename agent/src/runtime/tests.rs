@@ -260,6 +260,8 @@ fn switch(target: &RunSpec, expected: Option<&RunSpec>, revert_after: Span) -> A
         drain: Span(10),
         in_flight: None,
         revert_after,
+        recreate: false,
+        stopped: false,
     })
 }
 

@@ -25,6 +25,7 @@ pub fn door(service: &str, method: &str) -> Option<Door> {
         "Agent" => Some(Door::Agent),
         "Peer" | "Raft" => Some(Door::Controller),
         "Operator" => operator(method).map(Door::Person),
+        "Operations" => operations(method).map(Door::Person),
         _ => None,
     }
 }
@@ -48,6 +49,20 @@ fn operator(method: &str) -> Option<Verb> {
         "Controllers" => Verb::ControllerStatus,
         "TransferLeader" => Verb::ControllerTransfer,
         "ListAudit" => Verb::AuditList,
+        _ => return None,
+    })
+}
+
+fn operations(method: &str) -> Option<Verb> {
+    Some(match method {
+        "Operate" => Verb::ServiceOperate,
+        "Drain" => Verb::PlaceDrain,
+        "Return" => Verb::PlaceReturn,
+        "Cordon" => Verb::NodeCordon,
+        "Freeze" => Verb::FleetFreeze,
+        "Thaw" => Verb::FleetThaw,
+        "Override" => Verb::OverrideAdd,
+        "EndOverride" => Verb::OverrideEnd,
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ mod agent;
 mod authorize;
 mod door;
 mod enrol;
+mod operations;
 mod operator;
 mod peer;
 mod reach;

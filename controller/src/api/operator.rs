@@ -58,12 +58,12 @@ const REASON_MAX: usize = 1000;
 /// Serves operators.
 #[derive(Debug, Clone)]
 pub struct OperatorApi {
-    brain: Arc<Brain>,
-    documents: Documents,
+    pub(super) brain: Arc<Brain>,
+    pub(super) documents: Documents,
     authority: Arc<Authority>,
 }
 
-type Answer = Result<Response<Document>, Status>;
+pub(super) type Answer = Result<Response<Document>, Status>;
 type Watching = Pin<Box<dyn futures_util::Stream<Item = Result<Document, Status>> + Send>>;
 
 impl OperatorApi {
@@ -73,7 +73,7 @@ impl OperatorApi {
     }
 
     /// Has a change committed that was allowed.
-    async fn change(
+    pub(super) async fn change(
         &self,
         allowed: &Allowed,
         origin: Option<Origin>,
@@ -117,7 +117,7 @@ impl OperatorApi {
     }
 
     /// Answers with the upgrade that a reply is about.
-    async fn about(&self, reply: Reply) -> Answer {
+    pub(super) async fn about(&self, reply: Reply) -> Answer {
         let Outcome::Upgrade(id) = reply.outcome else {
             return Err(Status::internal("the upgrade was answered with something else"));
         };
@@ -126,7 +126,7 @@ impl OperatorApi {
     }
 
     /// Waits until what was just changed can be read here as well.
-    async fn caught_up(&self, index: u64) {
+    pub(super) async fn caught_up(&self, index: u64) {
         // A controller that lags answers with what it has, labelled with its index.
         let _lagging = self.brain.raft.wait_applied(index, CATCH_UP).await;
     }
@@ -154,14 +154,15 @@ fn fault_line(fault: &manifest::Fault) -> String {
     format!("{}{at}: {}: {}", fault.object, fault.message, fault.help)
 }
 
-fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, Status>
+pub(super) fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, Status>
 where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error| usage(what, &error))
 }
 
-fn reason(text: &str) -> String {
+/// Returns a reason as it is kept: short and printable.
+pub(super) fn reason(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(REASON_MAX).collect()
 }
 
@@ -228,10 +229,12 @@ impl Operator for OperatorApi {
         let verb = Verb::UpgradeStart;
         let allowed = operator(&self.brain, &extensions, verb, &asked.plan, reach).await?;
         let plan = plan.map_err(|error| usage("plan", &error))?;
+        let (service, version) = (plan.service.clone(), plan.version.clone());
         let body = Body::StartUpgrade { plan, evidence: Evidence::default() };
         let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         if asked.dry_run {
-            return Ok(Response::new(self.documents.document(&reply.outcome)));
+            let plan = self.documents.plan(&service, &version).await;
+            return plan.map(Response::new).map_err(|problem| status(&problem));
         }
         self.about(reply).await
     }

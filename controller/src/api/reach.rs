@@ -42,6 +42,25 @@ pub(super) fn grant(fleet: &Fleet, id: GrantId) -> Reach {
     regions(nodes.map(|node| node.region.clone()))
 }
 
+/// Returns where those nodes of a service are that are meant; all of it if none are named.
+pub(super) fn scope(
+    fleet: &Fleet,
+    service: &str,
+    in_regions: &[String],
+    nodes: &[String],
+) -> Reach {
+    if in_regions.is_empty() && nodes.is_empty() {
+        return object(fleet, service);
+    }
+    let named = in_regions.iter().map(|name| name.parse::<RegionId>().ok());
+    let around = nodes.iter().map(|name| {
+        let id = name.parse::<NodeId>().ok()?;
+        fleet.nodes.get(&id).map(|node| node.region.clone())
+    });
+    // One that is not known may be anywhere.
+    named.chain(around).collect::<Option<Vec<_>>>().map_or(Reach::Fleet, regions)
+}
+
 /// Returns where an object named `kind/name` is.
 pub(super) fn object(fleet: &Fleet, object: &str) -> Reach {
     let Some((kind, name)) = object.split_once('/') else { return Reach::Fleet };

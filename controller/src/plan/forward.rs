@@ -10,12 +10,12 @@ use super::wait::{self, reason, still_since, stuck_after};
 use super::{Decision, NODES_NAMED_MAX, World};
 use crate::presence::Health;
 use crate::state::Body;
-use crate::state::fleet::{ActionRecord, Class, Stage, Upgrade, WaveRecord};
+use crate::state::fleet::{ActionRecord, Stage, Upgrade, WaveRecord};
 use crate::state::ledger::{Ask, Pair, count, judge};
 
 /// Controllers that have not confirmed a routing change by then are named and waited for no
 /// longer (DESIGN rule 18).
-const SETTLE_MAX: Span = Span::secs(5);
+pub(super) const SETTLE_MAX: Span = Span::secs(5);
 
 /// Waves whose artifacts are fetched ahead, the current one included.
 const STAGE_AHEAD: usize = 2;
@@ -110,9 +110,7 @@ fn region_goes_on(world: &World<'_>, upgrade: &Upgrade, index: usize) -> bool {
         match stage {
             Stage::Confirmed { .. } => true,
             // One that was left out has nothing to do because it runs the target, or is no help.
-            Stage::Skipped { .. } => {
-                in_sight && plan.previous.get(node) == Some(&Some(plan.target))
-            }
+            Stage::Skipped { .. } => in_sight && plan.previous.get(node) == Some(&plan.target),
             _ => in_sight,
         }
     })
@@ -201,9 +199,8 @@ fn ask_for_grant(
     let service = &wave.upgrade.plan.service;
     let takes: BTreeSet<Pair> = staged.iter().map(|node| (node.clone(), service.clone())).collect();
     let evidence = world.presence.evidence(world.now);
-    let ask = Ask { class: Class::Upgrade, takes: &takes, within: None };
-    match judge(world.fleet, &evidence, ask) {
-        Ok(()) => {
+    match judge(world.fleet, &evidence, Ask::new(wave.upgrade.class(), &takes)) {
+        Ok(_) => {
             let (upgrade, wave) = (wave.id, wave.index);
             decision.proposals.push(Body::Grant { upgrade, wave, evidence });
         }
@@ -260,11 +257,7 @@ pub(super) fn settle(
     decision: &mut Decision,
 ) {
     let Some(drained_at) = wave.drained_at else { return };
-    let confirmed = |controller: &ControllerId| {
-        world.presence.controllers.get(controller).is_some_and(|heard| heard.applied >= drained_at)
-    };
-    let silent: Vec<ControllerId> =
-        world.fleet.controllers.keys().filter(|name| !confirmed(name)).cloned().collect();
+    let silent = unconfirmed(world, drained_at);
     let until = wave.moved.after(SETTLE_MAX);
     if silent.is_empty() || world.now >= until {
         decision.proposals.push(Body::Settle { upgrade: id, wave: index, silent });
@@ -275,6 +268,14 @@ pub(super) fn settle(
     decision
         .wait(id, reason("routing.settled", evidence, format!("they, or {SETTLE_MAX} of silence")));
     decision.wake(until);
+}
+
+/// Returns the controllers that may still send clients as before log index `drained_at`.
+pub(super) fn unconfirmed(world: &World<'_>, drained_at: u64) -> Vec<ControllerId> {
+    let confirmed = |controller: &ControllerId| {
+        world.presence.controllers.get(controller).is_some_and(|heard| heard.applied >= drained_at)
+    };
+    world.fleet.controllers.keys().filter(|name| !confirmed(name)).cloned().collect()
 }
 
 /// Watches a wave whose nodes are all up, and confirms it when its time has passed.

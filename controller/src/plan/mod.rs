@@ -6,6 +6,7 @@
 //! (I16).
 
 pub mod deliver;
+mod drain;
 mod forward;
 mod reoffer;
 mod rollback;
@@ -88,6 +89,7 @@ pub fn plan(world: &World<'_>) -> Decision {
     let mut decision = Decision::default();
     sight::plan(world, &mut decision);
     reoffer::plan(world, &mut decision);
+    drain::plan(world, &mut decision);
     for (id, upgrade) in &world.fleet.upgrades {
         match upgrade.phase {
             UpgradePhase::Running | UpgradePhase::Aborting => {

@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_proto::action::ActionKind;
 use trireme_proto::id::{GrantId, NodeId};
 
 use super::{Decision, World};
 use crate::state::Body;
-use crate::state::fleet::{Class, Node};
+use crate::state::fleet::Node;
 use crate::state::ledger::{Ask, Pair, judge};
 
 pub(super) fn plan(world: &World<'_>, decision: &mut Decision) {
@@ -22,7 +21,7 @@ pub(super) fn plan(world: &World<'_>, decision: &mut Decision) {
     let mut switches: BTreeMap<Option<GrantId>, Vec<(&NodeId, &Node)>> = BTreeMap::new();
     for (name, node) in world.fleet.nodes.iter().filter(|(_, node)| unvouched(node)) {
         let Some(record) = &node.action else { continue };
-        if matches!(record.action.kind, ActionKind::Switch(_)) {
+        if record.action.kind.takes_capacity() {
             switches.entry(grant_of(world, name, node)).or_default().push((name, node));
         } else {
             actions.push(record.action.id);
@@ -40,7 +39,8 @@ pub(super) fn plan(world: &World<'_>, decision: &mut Decision) {
         nodes.iter().filter_map(pair).collect()
     };
     let allowed = |within: Option<GrantId>, nodes: &[(&NodeId, &Node)]| {
-        let ask = Ask { class: Class::Upgrade, takes: &takes(nodes), within };
+        let takes = takes(nodes);
+        let ask = Ask::new(world.fleet.class_of(within), &takes).within(within);
         judge(world.fleet, &evidence, ask).is_ok()
     };
     for (grant, nodes) in switches {

@@ -7,7 +7,7 @@ use trireme_proto::id::{NodeId, UpgradeId};
 use super::forward::{settle, some_free, time_left};
 use super::{Decision, World, wait};
 use crate::state::Body;
-use crate::state::fleet::{Class, Stage, Upgrade, WaveRecord};
+use crate::state::fleet::{Stage, Upgrade, WaveRecord};
 use crate::state::ledger::{Ask, Pair, judge, takes_nothing};
 
 pub(super) fn plan(world: &World<'_>, id: UpgradeId, upgrade: &Upgrade, decision: &mut Decision) {
@@ -88,8 +88,8 @@ fn take_back(
         .is_some_and(|grant| grant.is_held() && takes.is_subset(&grant.takes));
     let allowed = |nodes: &[NodeId]| {
         let takes = nodes.iter().map(pair).collect();
-        let ask = Ask { class: Class::Upgrade, takes: &takes, within: wave.grant };
-        judge(world.fleet, &evidence, ask)
+        let ask = Ask::new(upgrade.class(), &takes).within(wave.grant).undoing();
+        judge(world.fleet, &evidence, ask).map(drop)
     };
     let free: Vec<NodeId> =
         nodes.iter().filter(|node| takes_nothing(&evidence, &pair(node))).cloned().collect();

@@ -1,6 +1,6 @@
 //! What the simulation has found in the planner, by value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_proto::action::{Observed, ServiceState};
 use trireme_proto::id::{ActionId, NodeId, UpgradeId};
@@ -45,7 +45,8 @@ fn fleet(stages: [Stage; 2], held: bool) -> Fleet {
     }
     let upgrade = Upgrade {
         previous: BTreeMap::new(),
-        target,
+        stopped: BTreeSet::new(),
+        target: Some(target),
         phase: UpgradePhase::Running,
         paused: None,
         reason: None,
@@ -164,7 +165,7 @@ fn a_lost_node_is_left_out_where_its_region_has_nothing_left_to_do() {
     // Left out for another reason, the neighbour is no sign that the region goes on.
     assert!(!verbs(&decide(&fleet, &heard)).contains(&"upgrade.skip"));
     let upgrade = fleet.upgrades.get_mut(&ID).unwrap();
-    upgrade.plan.previous.insert(done, Some(upgrade.plan.target));
+    upgrade.plan.previous.insert(done, upgrade.plan.target);
     assert!(verbs(&decide(&fleet, &heard)).contains(&"upgrade.skip"));
 }
 

@@ -1,12 +1,14 @@
 //! Commands: the only values that change the replicated state, and what applying one answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trireme_proto::action::{Observed, Report};
-use trireme_proto::id::{ActionId, ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId};
+use trireme_proto::id::{
+    ActionId, ControllerId, GrantId, NodeId, OverrideId, Place, RegionId, ServiceId, UpgradeId,
+};
 use trireme_proto::model::Object;
-use trireme_proto::plan::PlanId;
+use trireme_proto::plan::{Operation, PlanId, Scope};
 use trireme_proto::problem::Problem;
 use trireme_proto::time::{FleetTime, Span, WallTime};
 use trireme_proto::token::SecretHash;
@@ -69,6 +71,14 @@ pub enum Body {
     RemoveNode { node: NodeId, reason: String },
     /// Starts an upgrade exactly as it was planned.
     StartUpgrade { plan: PlanId, evidence: Evidence },
+    /// Restarts, stops or starts a service on some of its nodes.
+    Operate {
+        service: ServiceId,
+        operation: Operation,
+        scope: Scope,
+        reason: String,
+        evidence: Evidence,
+    },
     /// Asks for nothing new until resumed; what has begun ends safely.
     PauseUpgrade { upgrade: UpgradeId, reason: String },
     /// Goes on after a pause.
@@ -81,6 +91,22 @@ pub enum Body {
     ReleaseGrant { grant: GrantId, reason: String },
     /// Leaves a remark on an object, or removes it with an empty one.
     Note { object: String, text: String },
+    /// Keeps clients away from a place until it is returned.
+    Drain { place: Place, reason: String, evidence: Evidence },
+    /// Every controller has taken a drained place out of its answers, or was silent for 5 s.
+    SettleDrain { place: Place, silent: Vec<ControllerId> },
+    /// Ends a drain, and the cordons there.
+    Return { place: Place, reason: String },
+    /// Has new work pass a node by.
+    Cordon { node: NodeId, reason: String },
+    /// Lets nobody take anything new, until it is ended.
+    Freeze { reason: String },
+    /// Ends a freeze.
+    Thaw { reason: String },
+    /// Sets rules of the ledger aside, for a service or all, for a time.
+    Override { rules: BTreeSet<String>, service: Option<ServiceId>, lasts: Span, reason: String },
+    /// Ends an exception before its time.
+    EndOverride { id: OverrideId, reason: String },
     /// A request that was refused before it could become a command; recorded for the audit.
     Refuse { action: String, target: String, problem: Problem },
 
@@ -150,6 +176,8 @@ pub enum Outcome {
     Applied(Applied),
     /// It is about this upgrade.
     Upgrade(UpgradeId),
+    /// An exception was made.
+    Overridden(OverrideId),
     /// A grant was given.
     Granted(GrantId),
     /// A node has joined.
@@ -176,6 +204,27 @@ impl Body {
             Self::Join { token, .. } => ("node.join", format!("token/{token}")),
             Self::RemoveNode { node, .. } => ("node.remove", format!("node/{node}")),
             Self::StartUpgrade { plan, .. } => ("upgrade.start", plan.to_string()),
+            Self::Operate { service, operation, .. } => {
+                let action = match operation {
+                    Operation::Upgrade => "service.upgrade",
+                    Operation::Restart => "service.restart",
+                    Operation::Recreate => "service.recreate",
+                    Operation::Stop => "service.stop",
+                    Operation::Start => "service.start",
+                };
+                (action, format!("service/{service}"))
+            }
+            Self::Drain { place, .. } => ("place.drain", place.to_string()),
+            Self::SettleDrain { place, .. } => ("routing.settle", place.to_string()),
+            Self::Return { place, .. } => ("place.return", place.to_string()),
+            Self::Cordon { node, .. } => ("node.cordon", format!("node/{node}")),
+            Self::Freeze { .. } => ("fleet.freeze", "fleet".to_owned()),
+            Self::Thaw { .. } => ("fleet.thaw", "fleet".to_owned()),
+            Self::Override { rules, .. } => {
+                let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+                ("override.add", rules.join(","))
+            }
+            Self::EndOverride { id, .. } => ("override.end", id.to_string()),
             Self::PauseUpgrade { upgrade, .. } => ("upgrade.pause", upgrade.to_string()),
             Self::ResumeUpgrade { upgrade } => ("upgrade.resume", upgrade.to_string()),
             Self::AbortUpgrade { upgrade, .. } => ("upgrade.abort", upgrade.to_string()),

@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 use trireme_proto::action::{Action, ActionKind, Observed, Progress, RunSpec, ServiceState};
 use trireme_proto::digest::Digest;
 use trireme_proto::id::{
-    ActionId, ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId, Version,
+    ControllerId, GrantId, NodeId, OverrideId, Place, RegionId, ServiceId, UpgradeId, Version,
 };
 use trireme_proto::identity::UserName;
 use trireme_proto::model::{Region, Release, Service};
-use trireme_proto::plan::Plan;
+use trireme_proto::plan::Operation;
 use trireme_proto::source::Network;
 use trireme_proto::time::{FleetTime, WallTime};
 use trireme_proto::token::SecretHash;
-use trireme_proto::view::UpgradePhase;
 
+use super::aside::{Drain, Override, Remark};
 use super::command::Reply;
-use super::hints::Hints;
 use super::people::User;
+pub use super::upgrade::{Stage, Upgrade, WaveRecord};
 
 /// Everything the controllers agree on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,18 @@ pub struct Fleet {
     /// What operators left on objects, by `kind/name`.
     #[serde(default)]
     pub notes: BTreeMap<String, Note>,
+    /// Places that operators keep clients away from.
+    #[serde(default)]
+    pub drains: BTreeMap<Place, Drain>,
+    /// Nodes that new work passes by.
+    #[serde(default)]
+    pub cordons: BTreeMap<NodeId, Remark>,
+    /// Since when nothing new may be taken away, if so.
+    #[serde(default)]
+    pub freeze: Option<Remark>,
+    /// Exceptions to rules of the ledger, ended ones excluded.
+    #[serde(default)]
+    pub overrides: BTreeMap<OverrideId, Override>,
     /// People, removed ones included.
     #[serde(default)]
     pub users: BTreeMap<UserName, User>,
@@ -136,6 +148,9 @@ pub struct Node {
     pub installed: BTreeMap<ServiceId, RunSpec>,
     /// Services for which clients are kept away from it.
     pub drained: BTreeSet<ServiceId>,
+    /// Services that operators have stopped there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub stopped: BTreeSet<ServiceId>,
     /// Its newest action.
     pub action: Option<ActionRecord>,
 }
@@ -188,6 +203,7 @@ impl ActionRecord {
         match self.action.kind {
             ActionKind::Stage { .. } => "stage",
             ActionKind::Switch(_) => "switch",
+            ActionKind::Halt(_) => "halt",
             ActionKind::Revert { .. } => "revert",
             ActionKind::Confirm { .. } => "confirm",
         }
@@ -221,9 +237,9 @@ pub struct Note {
 /// Capacity that counts as down until proven back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Upgrade it was given to.
-    pub holder: UpgradeId,
-    /// Wave of that upgrade.
+    /// What it was given to.
+    pub holder: Holder,
+    /// Wave of that upgrade; 0 of all else.
     pub wave: usize,
     /// Precedence of the work it was given for.
     pub class: Class,
@@ -237,12 +253,44 @@ pub struct Grant {
     pub due: FleetTime,
     /// Who is answerable.
     pub actor: String,
+    /// Exceptions without which it would have been refused.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overrides: BTreeSet<OverrideId>,
 }
 
 impl Grant {
     /// Returns whether it still counts.
     pub fn is_held(&self) -> bool {
         self.state == GrantState::Held
+    }
+}
+
+/// What a grant was given to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Holder {
+    /// A wave of an upgrade.
+    Upgrade(UpgradeId),
+    /// An operator who keeps clients away from a place.
+    Drain(Place),
+}
+
+impl Holder {
+    /// Returns the upgrade, if it is one.
+    pub fn upgrade(&self) -> Option<UpgradeId> {
+        match self {
+            Self::Upgrade(id) => Some(*id),
+            Self::Drain(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Upgrade(id) => id.fmt(f),
+            Self::Drain(place) => write!(f, "drain of {place}"),
+        }
     }
 }
 
@@ -278,177 +326,6 @@ pub enum GrantState {
         /// Who, and why.
         reason: String,
     },
-}
-
-/// One upgrade.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Upgrade {
-    /// The plan it follows, and its target.
-    pub plan: Plan,
-    /// What will run.
-    pub target: RunSpec,
-    /// What ran on each node before; where a rollback returns to.
-    pub previous: BTreeMap<NodeId, Option<RunSpec>>,
-    /// Where it stands.
-    pub phase: UpgradePhase,
-    /// Since when it is paused, if it is.
-    pub paused: Option<FleetTime>,
-    /// Why it goes back, was stopped or failed.
-    pub reason: Option<String>,
-    /// Who started it.
-    pub actor: String,
-    /// When, for people.
-    pub started_at: WallTime,
-    /// When, for counting.
-    pub started: FleetTime,
-    /// When it must have ended.
-    pub due: FleetTime,
-    /// When it ended.
-    pub ended: Option<FleetTime>,
-    /// Waves, in the plan's order.
-    pub waves: Vec<WaveRecord>,
-}
-
-impl Upgrade {
-    /// Returns the first wave that has not passed.
-    pub fn current_wave(&self) -> Option<usize> {
-        self.waves.iter().position(|wave| !wave.has_passed())
-    }
-}
-
-/// A wave and how far it has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WaveRecord {
-    /// Grant under which its nodes are touched.
-    pub grant: Option<GrantId>,
-    /// Log index from which its nodes are out of traffic.
-    pub drained_at: Option<u64>,
-    /// When every controller had confirmed that, or 5 s had passed.
-    pub settled: Option<FleetTime>,
-    /// When its last node was back in traffic.
-    pub baking: Option<FleetTime>,
-    /// Last time anything moved; deadlines of steps count from here.
-    pub moved: FleetTime,
-    /// Its nodes.
-    pub nodes: BTreeMap<NodeId, Stage>,
-    /// Where to look first.
-    #[serde(skip)]
-    pub hints: Hints,
-}
-
-impl WaveRecord {
-    /// Returns whether every node has come through.
-    pub fn has_passed(&self) -> bool {
-        self.nodes.values().all(Stage::has_passed)
-    }
-}
-
-/// Where a node stands in an upgrade.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "stage", rename_all = "snake_case")]
-pub enum Stage {
-    /// Nothing was asked of it yet.
-    Waiting,
-    /// It fetches the artifact.
-    Staging {
-        /// Action that does it.
-        action: ActionId,
-    },
-    /// The artifact is there, its digest checked.
-    Staged,
-    /// It stops the old and starts the new.
-    Switching {
-        /// Action that does it.
-        switch: ActionId,
-    },
-    /// The new release runs, is healthy and in traffic; the revert is armed.
-    Up {
-        /// Action that did it.
-        switch: ActionId,
-    },
-    /// The revert is being disarmed.
-    Confirming {
-        /// Action that is confirmed.
-        switch: ActionId,
-        /// Action that confirms.
-        confirm: ActionId,
-    },
-    /// The new release stays.
-    Confirmed {
-        /// Action that did it.
-        switch: ActionId,
-    },
-    /// The new release did not come up there; the node has put the old one back by itself.
-    Failed {
-        /// Action that failed.
-        switch: ActionId,
-        /// Why.
-        reason: String,
-    },
-    /// The old release is being put back.
-    Reverting {
-        /// Action that does it.
-        revert: ActionId,
-        /// Switch that it ends.
-        switch: ActionId,
-    },
-    /// What ran before runs again.
-    Reverted,
-    /// It can neither go on nor back by itself.
-    Dirty {
-        /// Action that touched it.
-        switch: ActionId,
-        /// Why.
-        reason: String,
-    },
-    /// It was left out, with the reason.
-    Skipped {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl Stage {
-    /// Returns whether the upgrade has nothing more to do there.
-    pub fn has_passed(&self) -> bool {
-        matches!(self, Self::Confirmed { .. } | Self::Skipped { .. })
-    }
-
-    /// Returns the stage in a word.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Staging { .. } => "staging",
-            Self::Staged => "staged",
-            Self::Switching { .. } => "switching",
-            Self::Up { .. } => "up",
-            Self::Confirming { .. } => "confirming",
-            Self::Confirmed { .. } => "confirmed",
-            Self::Failed { .. } => "failed",
-            Self::Reverting { .. } => "reverting",
-            Self::Reverted => "reverted",
-            Self::Dirty { .. } => "needs a person",
-            Self::Skipped { .. } => "skipped",
-        }
-    }
-
-    /// Returns the switch that touched the node and that a rollback has to end.
-    pub fn touched_by(&self) -> Option<ActionId> {
-        match self {
-            Self::Switching { switch }
-            | Self::Up { switch }
-            | Self::Confirming { switch, .. }
-            | Self::Confirmed { switch }
-            | Self::Failed { switch, .. } => Some(*switch),
-            Self::Waiting
-            | Self::Staging { .. }
-            | Self::Staged
-            | Self::Reverting { .. }
-            | Self::Reverted
-            | Self::Dirty { .. }
-            | Self::Skipped { .. } => None,
-        }
-    }
 }
 
 /// A one-time token, as stored: never its secret.
@@ -552,13 +429,22 @@ impl Fleet {
             .map(|(id, upgrade)| (*id, upgrade))
     }
 
-    /// Returns the newest upgrade of `service`.
-    pub fn newest_upgrade(&self, service: &ServiceId) -> Option<UpgradeId> {
+    /// Returns the newest upgrade of `service` among those whose operation is `wanted`.
+    pub fn newest_upgrade(
+        &self,
+        service: &ServiceId,
+        wanted: impl Fn(Operation) -> bool,
+    ) -> Option<UpgradeId> {
         self.upgrades
             .iter()
             .rev()
-            .find(|(_, upgrade)| upgrade.plan.service == *service)
+            .find(|(_, upgrade)| upgrade.plan.service == *service && wanted(upgrade.plan.operation))
             .map(|(id, _)| *id)
+    }
+
+    /// Returns the precedence of the work that a grant was given to; an upgrade's if there is none.
+    pub fn class_of(&self, grant: Option<GrantId>) -> Class {
+        grant.and_then(|id| self.grants.get(&id)).map_or(Class::Upgrade, |grant| grant.class)
     }
 
     /// Returns what runs on `node` by the controllers' own record.

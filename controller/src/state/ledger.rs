@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_proto::action::ServiceState;
-use trireme_proto::id::{GrantId, NodeId, RegionId, ServiceId};
+use trireme_proto::id::{GrantId, NodeId, OverrideId, RegionId, ServiceId};
 use trireme_proto::model::Service;
 use trireme_proto::problem::Problem;
 use trireme_proto::time::Span;
 
 use super::command::{Evidence, NodeEvidence};
-use super::fleet::{Class, Fleet, Node};
+use super::fleet::{Class, Fleet, Grant, Node};
 
 /// Evidence older than this says nothing: three heartbeats of the slowest profile.
 pub const EVIDENCE_AGE_MAX: Span = Span::secs(3);
@@ -24,6 +24,10 @@ pub const RULE_AT_LEAST: &str = "serving.at_least";
 pub const RULE_ONE_REGION: &str = "grants.one_region";
 /// Name of the rule that higher work goes first.
 pub const RULE_PRECEDENCE: &str = "grants.precedence";
+/// Name of the rule that nothing new is taken away during a freeze.
+pub const RULE_FREEZE: &str = "fleet.freeze";
+/// Rules that an operator may set aside, for a time and with a reason.
+pub const RULES: [&str; 4] = [RULE_AT_LEAST, RULE_ONE_REGION, RULE_PRECEDENCE, RULE_FREEZE];
 
 /// A node of a service, a pair that grants take.
 pub type Pair = (NodeId, ServiceId);
@@ -48,6 +52,27 @@ pub struct Ask<'a> {
     pub takes: &'a BTreeSet<Pair>,
     /// A grant that already covers it, when a leader vouches for it anew.
     pub within: Option<GrantId>,
+    /// Whether it puts back what was: that goes on during a freeze.
+    pub undoes: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// Returns the question whether work may begin to take something.
+    pub fn new(class: Class, takes: &'a BTreeSet<Pair>) -> Self {
+        Self { class, takes, within: None, undoes: false }
+    }
+
+    /// Returns the same question about what a grant may cover already.
+    #[must_use]
+    pub fn within(self, grant: Option<GrantId>) -> Self {
+        Self { within: grant, ..self }
+    }
+
+    /// Returns the same question about work that puts back what was.
+    #[must_use]
+    pub fn undoing(self) -> Self {
+        Self { undoes: true, ..self }
+    }
 }
 
 /// Counts the regions that serve `service` with all held grants and `taken` down.
@@ -137,28 +162,69 @@ pub fn takes_nothing(evidence: &Evidence, (node, service): &Pair) -> bool {
         .is_some_and(|(state, _)| *state != ServiceState::Serving)
 }
 
-/// Decides whether something may be taken away now.
-pub fn judge(fleet: &Fleet, evidence: &Evidence, ask: Ask<'_>) -> Result<(), Problem> {
+/// Decides whether something may be taken away now, and by which exceptions.
+pub fn judge(
+    fleet: &Fleet,
+    evidence: &Evidence,
+    ask: Ask<'_>,
+) -> Result<BTreeSet<OverrideId>, Problem> {
     let loses: BTreeSet<Pair> =
         ask.takes.iter().filter(|pair| !takes_nothing(evidence, pair)).cloned().collect();
+    let mut used = BTreeSet::new();
     if loses.is_empty() {
-        return Ok(());
+        return Ok(used);
     }
-    precedence(fleet, ask)?;
-    for name in loses.iter().map(|(_, service)| service).collect::<BTreeSet<_>>() {
+    let services: BTreeSet<&ServiceId> = loses.iter().map(|(_, service)| service).collect();
+    used.extend(unless_waived(fleet, freeze(fleet, ask), &services)?);
+    used.extend(unless_waived(fleet, precedence(fleet, ask, &services), &services)?);
+    for name in services {
         let Some(record) = fleet.services.get(name) else { continue };
-        one_region(fleet, ask, name, &loses)?;
-        enough_regions(fleet, evidence, &record.manifest, ask.takes)?;
+        let one = BTreeSet::from([name]);
+        used.extend(unless_waived(fleet, one_region(fleet, ask, name, &loses), &one)?);
+        let enough = enough_regions(fleet, evidence, &record.manifest, ask.takes);
+        used.extend(unless_waived(fleet, enough, &one)?);
     }
-    Ok(())
+    Ok(used)
+}
+
+/// Returns the exception by which a refusal does not count, or the refusal.
+fn unless_waived(
+    fleet: &Fleet,
+    result: Result<(), Problem>,
+    services: &BTreeSet<&ServiceId>,
+) -> Result<Option<OverrideId>, Problem> {
+    let Err(problem) = result else { return Ok(None) };
+    match problem.rule.as_deref().and_then(|rule| fleet.waived(rule, services)) {
+        Some(id) => Ok(Some(id)),
+        None => Err(problem),
+    }
+}
+
+/// Refuses whatever would begin to take something away during a freeze (I12): what was begun
+/// ends, what is put back is put back, and a failover goes on.
+fn freeze(fleet: &Fleet, ask: Ask<'_>) -> Result<(), Problem> {
+    let exempt = ask.undoes || ask.within.is_some() || ask.class >= Class::Failover;
+    match &fleet.freeze {
+        Some(remark) if !exempt => Err(Problem::refused(
+            RULE_FREEZE,
+            format!("the fleet is frozen by {}: {}", remark.actor, remark.reason),
+        )
+        .hint("end the freeze when it is safe: trictl freeze off --reason WHY")),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses while work of a higher class holds anything (DESIGN rule 11).
-fn precedence(fleet: &Fleet, ask: Ask<'_>) -> Result<(), Problem> {
-    let higher = fleet
-        .grants
-        .iter()
-        .find(|(id, grant)| grant.is_held() && grant.class > ask.class && Some(**id) != ask.within);
+///
+/// What operators hold by hand may be held for weeks, so it stops lower work only on the services
+/// it touches; a failover and what is above it stop all.
+fn precedence(fleet: &Fleet, ask: Ask<'_>, services: &BTreeSet<&ServiceId>) -> Result<(), Problem> {
+    let concerns = |grant: &Grant| {
+        grant.class > Class::Manual || grant.takes.iter().any(|(_, name)| services.contains(name))
+    };
+    let higher = fleet.grants.iter().find(|(id, grant)| {
+        grant.is_held() && grant.class > ask.class && Some(**id) != ask.within && concerns(grant)
+    });
     match higher {
         None => Ok(()),
         Some((id, grant)) => {
@@ -248,8 +314,7 @@ pub(crate) mod tests {
     }
 
     fn asks(fleet: &Fleet, evidence: &Evidence, nodes: &[&str]) -> Result<(), Problem> {
-        let takes = pairs(nodes);
-        judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &takes, within: None })
+        judge(fleet, evidence, Ask::new(Class::Upgrade, &pairs(nodes))).map(drop)
     }
 
     #[test]

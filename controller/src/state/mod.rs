@@ -11,6 +11,7 @@
 //! controller must compute the same result from it.
 
 pub mod apply;
+pub mod aside;
 pub mod command;
 mod evidence;
 pub mod fleet;
@@ -20,6 +21,7 @@ pub mod people;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod traffic;
+pub mod upgrade;
 pub mod waves;
 
 pub use apply::{Effects, apply};

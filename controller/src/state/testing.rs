@@ -13,7 +13,7 @@ use trireme_proto::time::{FleetTime, Span};
 
 use super::command::{Evidence, NodeEvidence};
 use super::fleet::{
-    ActionRecord, Class, Fleet, Grant, GrantState, Node, ReleaseRecord, ServiceRecord,
+    ActionRecord, Class, Fleet, Grant, GrantState, Holder, Node, ReleaseRecord, ServiceRecord,
 };
 
 /// Regions in the order of the service's upgrades.
@@ -116,6 +116,7 @@ fn node(region: &str) -> Node {
         observed: BTreeMap::new(),
         installed: BTreeMap::new(),
         drained: BTreeSet::new(),
+        stopped: BTreeSet::new(),
         action: None,
     }
 }
@@ -184,7 +185,7 @@ pub(crate) fn hold(fleet: &mut Fleet, nodes: &[&str]) -> GrantId {
     let id = GrantId(fleet.take_id());
     let takes = nodes.iter().map(|node| (node.parse().expect("a name"), name("web"))).collect();
     let grant = Grant {
-        holder: UpgradeId(0),
+        holder: Holder::Upgrade(UpgradeId(0)),
         wave: 0,
         class: Class::Upgrade,
         takes,
@@ -192,6 +193,7 @@ pub(crate) fn hold(fleet: &mut Fleet, nodes: &[&str]) -> GrantId {
         at: FleetTime(0),
         due: FleetTime(u64::MAX),
         actor: "user/test".to_owned(),
+        overrides: BTreeSet::new(),
     };
     fleet.grants.insert(id, grant);
     id

@@ -64,6 +64,13 @@ pub fn may_change(fleet: &Fleet, body: &Body) -> bool {
         Body::CreateToken { .. }
         | Body::Refuse { .. }
         | Body::Note { .. }
+        | Body::Operate { .. }
+        | Body::SettleDrain { .. }
+        | Body::Cordon { .. }
+        | Body::Freeze { .. }
+        | Body::Thaw { .. }
+        | Body::Override { .. }
+        | Body::EndOverride { .. }
         | Body::TransferLeader { .. }
         | Body::Lead { .. }
         | Body::PauseUpgrade { .. }

@@ -3,87 +3,150 @@
 //! Groups follow from placement alone, never from health, so that a reviewed plan stays the same
 //! plan while nodes come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_proto::id::{NodeId, RegionId, ServiceId, Version};
 use trireme_proto::model::Service;
-use trireme_proto::plan::{Gates, Plan, Wave};
+use trireme_proto::plan::{Gates, Operation, Plan, Scope, Wave};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, ServiceRecord};
 use super::ledger::RULE_AT_LEAST;
 
 /// Computes the plan that takes `service` to `version`.
 pub fn plan(fleet: &Fleet, service: &ServiceId, version: &Version) -> Result<Plan, Problem> {
-    let record = fleet.services.get(service).ok_or_else(|| {
-        Problem::new(Code::NotFound, format!("there is no service {service}"))
-            .hint("list them: trictl get service")
-    })?;
+    let record = find(fleet, service)?;
     let target = fleet.run_spec(service, version).ok_or_else(|| {
         Problem::new(Code::NotFound, format!("service {service} has no release {version}"))
             .hint("list them: trictl get release; add one: trictl apply -f FILE")
     })?;
-    let placed = fleet.placement(&record.manifest);
-    if placed.is_empty() {
+    let plan = compute(fleet, record, Operation::Upgrade, &Scope::default())?;
+    Ok(Plan { to: Some(version.clone()), target: Some(target.digest()), ..plan })
+}
+
+/// Computes the plan of what changes no release: a restart, a stop, a start.
+pub fn operation(
+    fleet: &Fleet,
+    service: &ServiceId,
+    operation: Operation,
+    scope: &Scope,
+) -> Result<Plan, Problem> {
+    let record = find(fleet, service)?;
+    let placed: BTreeSet<&NodeId> = fleet.placed(&record.manifest).map(|(id, _)| id).collect();
+    if let Some(node) = scope.nodes.iter().find(|node| !placed.contains(node)) {
         return Err(Problem::new(
-            Code::Failed,
-            format!("no node carries the labels of service {service}"),
+            Code::NotFound,
+            format!("service {service} has no place on node {node}"),
         )
-        .hint("join one: trictl token create --node NODE --region REGION --label KEY=VALUE"));
+        .hint(format!("see where it runs: trictl describe service {service}")));
     }
-    let previous = placed
-        .values()
-        .flatten()
-        .map(|node| (node.clone(), fleet.recorded(node, service)))
-        .collect();
-    Ok(Plan {
-        service: service.clone(),
-        to: version.clone(),
-        service_revision: record.revision,
-        target: target.digest(),
-        previous,
-        waves: waves(fleet, &record.manifest, placed)?,
-        gates: gates(&record.manifest),
+    if let Some(region) = scope.regions.iter().find(|region| !fleet.regions.contains_key(region)) {
+        return Err(Problem::new(Code::NotFound, format!("there is no region {region}"))
+            .hint("list them: trictl get region"));
+    }
+    compute(fleet, record, operation, scope)
+}
+
+fn find<'a>(fleet: &'a Fleet, service: &ServiceId) -> Result<&'a ServiceRecord, Problem> {
+    fleet.services.get(service).ok_or_else(|| {
+        Problem::new(Code::NotFound, format!("there is no service {service}"))
+            .hint("list them: trictl get service")
     })
 }
 
-/// Groups the nodes: whole regions where enough others serve, else as many as may be missing.
+/// Computes what is common to all plans.
+fn compute(
+    fleet: &Fleet,
+    record: &ServiceRecord,
+    operation: Operation,
+    scope: &Scope,
+) -> Result<Plan, Problem> {
+    let service = &record.manifest;
+    let meant: Vec<(&NodeId, &RegionId)> = fleet
+        .placed(service)
+        .filter(|(id, node)| scope.means(id, &node.region))
+        .map(|(id, node)| (id, &node.region))
+        .collect();
+    if meant.is_empty() {
+        return Err(Problem::new(
+            Code::Failed,
+            format!("no node that is meant carries the labels of service {}", service.name),
+        )
+        .hint("join one: trictl token create --node NODE --region REGION --label KEY=VALUE"));
+    }
+    let aside = fleet.aside(&service.name, operation, scope, meant.iter().map(|(id, _)| *id));
+    let mut touched: BTreeMap<RegionId, Vec<NodeId>> = BTreeMap::new();
+    for (id, region) in meant.iter().filter(|(id, _)| !aside.contains_key(*id)) {
+        touched.entry((*region).clone()).or_default().push((*id).clone());
+    }
+    if touched.is_empty() {
+        let problem = Problem::new(Code::Conflict, "operators have put every node aside");
+        let problem = aside.iter().fold(problem, |p, (id, why)| p.because(format!("{id}: {why}")));
+        return Err(
+            problem.hint("return them: trictl node return NODE; trictl region return REGION")
+        );
+    }
+    let recorded = |id: &NodeId| (id.clone(), fleet.recorded(id, &service.name));
+    let waves = waves(fleet, service, operation, touched)?;
+    let mut gates = gates(service);
+    let standing = matches!(operation, Operation::Stop | Operation::Start);
+    // Watching serves what comes after: a later wave, or trust in a new release.
+    if standing || (!operation.is_upgrade() && waves.len() == 1) {
+        gates.bake = Span(0);
+    }
+    Ok(Plan {
+        service: service.name.clone(),
+        operation,
+        to: None,
+        service_revision: record.revision,
+        target: None,
+        previous: meant.iter().map(|(id, _)| recorded(id)).collect(),
+        aside,
+        waves,
+        gates,
+    })
+}
+
+/// Groups the nodes: whole regions where enough others serve, else as many as may be missing. What
+/// stays down, and what comes up, goes by whole regions in any case: the ledger judges it as one.
 fn waves(
     fleet: &Fleet,
     service: &Service,
-    mut placed: BTreeMap<RegionId, Vec<NodeId>>,
+    operation: Operation,
+    mut touched: BTreeMap<RegionId, Vec<NodeId>>,
 ) -> Result<Vec<Wave>, Problem> {
     let at_least = fleet.at_least(service) as usize;
-    let whole_region = placed.len() > at_least;
+    let placed = fleet.placement(service);
+    let standing = matches!(operation, Operation::Stop | Operation::Start);
+    let whole_region = placed.len() > at_least || standing;
     let mut order: Vec<RegionId> = service
         .upgrade
         .order
         .iter()
-        .filter(|region| placed.contains_key(region))
+        .filter(|region| touched.contains_key(region))
         .cloned()
         .collect();
     let rest: Vec<RegionId> =
-        placed.keys().filter(|region| !order.contains(region)).cloned().collect();
+        touched.keys().filter(|region| !order.contains(region)).cloned().collect();
     order.extend(rest);
     let mut waves = Vec::new();
     for region in order {
-        let nodes = placed.remove(&region).unwrap_or_default();
-        let spare = nodes.len().saturating_sub(service.serving.nodes as usize);
+        let nodes = touched.remove(&region).unwrap_or_default();
+        let all = placed.get(&region).map_or(0, Vec::len);
+        let spare = all.saturating_sub(service.serving.nodes as usize);
         let size = if whole_region { nodes.len() } else { spare };
         if size == 0 {
             return Err(Problem::refused(
                 RULE_AT_LEAST,
                 format!(
-                    "upgrading region {region} would leave fewer than {at_least} regions serving {}",
+                    "the {operation} of region {region} would leave fewer than {at_least} regions serving {}",
                     service.name
                 ),
             )
             .because(format!(
-                "{region} has {} node(s) and needs {} to serve; {} of its regions must serve",
-                nodes.len(),
+                "{region} has {all} node(s) and needs {} to serve; {at_least} of its regions must serve",
                 service.serving.nodes,
-                at_least
             ))
             .hint("add a node or a region, or allow the downtime with serving.at_least: 0"));
         }

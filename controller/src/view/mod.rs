@@ -1,26 +1,29 @@
 //! Documents for operators, computed from the replicated state. Pure.
 
+mod aside;
 mod metrics;
 mod node;
 mod service;
 mod upgrade;
 mod why;
 
-use trireme_proto::id::{ServiceId, UpgradeId};
+use trireme_proto::id::{Place, ServiceId, UpgradeId};
+use trireme_proto::plan::Operation;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::FleetTime;
 use trireme_proto::view::{GrantView, NoteView, ReleaseView, TokenListed};
 
+pub use aside::{drains, freeze, overrides};
 pub use metrics::{NODES_MAX, metrics};
 pub use node::node;
 pub use service::{region, service};
-pub use upgrade::{plan, upgrade};
+pub use upgrade::{operation, plan, upgrade};
 pub use why::why;
 
 use crate::brain::Waiting;
 use crate::presence::Presence;
 use crate::state::Fleet;
-use crate::state::fleet::{GrantState, Token};
+use crate::state::fleet::{Grant, GrantState, Holder, Token};
 
 /// All that a document is made from.
 #[derive(Debug, Clone, Copy)]
@@ -58,15 +61,28 @@ pub fn grants(lens: Lens<'_>) -> Vec<GrantView> {
                     .collect(),
                 state,
                 age: lens.now.since(grant.at),
-                released_by: if grant.is_held() {
-                    "the report of every node that its switch is confirmed or undone".to_owned()
-                } else {
-                    "it has ended".to_owned()
-                },
+                released_by: released_by(lens.fleet, grant),
                 actor: grant.actor.clone(),
             }
         })
         .collect()
+}
+
+/// Returns what would end a grant, for people.
+fn released_by(fleet: &Fleet, grant: &Grant) -> String {
+    let stop = |id: UpgradeId| {
+        let plan = &fleet.upgrades.get(&id)?.plan;
+        (plan.operation == Operation::Stop)
+            .then(|| format!("trictl service start {}", plan.service))
+    };
+    match &grant.holder {
+        _ if !grant.is_held() => "it has ended".to_owned(),
+        Holder::Drain(Place::Region(name)) => format!("trictl region return {name}"),
+        Holder::Drain(Place::Node(name)) => format!("trictl node return {name}"),
+        Holder::Upgrade(id) => stop(*id).unwrap_or_else(|| {
+            "the report of every node that its switch is confirmed or undone".to_owned()
+        }),
+    }
 }
 
 /// Returns the tokens that were not forgotten yet.
@@ -124,6 +140,6 @@ pub fn find_upgrade(fleet: &Fleet, text: &str) -> Result<UpgradeId, Problem> {
             .hint("write upgrade-NUMBER or a service's name: trictl get upgrade")
     })?;
     fleet
-        .newest_upgrade(&service)
+        .newest_upgrade(&service, |_| true)
         .ok_or_else(|| missing(format!("service {service} was never upgraded")))
 }

@@ -7,6 +7,7 @@ use trireme_proto::id::{NodeId, ServiceId};
 use trireme_proto::view::{ActionView, NodeService, NodeView};
 
 use super::Lens;
+use crate::state::aside::Remark;
 use crate::state::fleet::{ActionRecord, Node};
 use crate::state::traffic;
 
@@ -45,7 +46,19 @@ pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
         agent_version: (!node.agent_version.is_empty()).then(|| node.agent_version.clone()),
         services,
         action: node.action.as_ref().filter(|action| !action.is_final()).map(action),
+        aside: aside(lens, id, node),
     }
+}
+
+/// Returns how operators have put a node aside, if they have.
+fn aside(lens: Lens<'_>, id: &NodeId, node: &Node) -> Option<String> {
+    let words = |what: &str, remark: &Remark| {
+        format!("{what} by {} since {}: {}", remark.actor, remark.at, remark.reason)
+    };
+    if let Some((place, drain)) = lens.fleet.drain_of(id, node) {
+        return Some(words(&format!("{place} was drained"), &drain.remark));
+    }
+    lens.fleet.cordons.get(id).map(|remark| words("cordoned", remark))
 }
 
 /// Returns what is known of a service on a node.
@@ -56,7 +69,7 @@ pub(super) fn on_node(node: &Node, service: &ServiceId, in_traffic: bool) -> Nod
         version: None,
         failing: BTreeMap::new(),
     });
-    NodeService { observed, in_traffic }
+    NodeService { observed, in_traffic, stopped: node.stopped.contains(service) }
 }
 
 /// Returns an action.

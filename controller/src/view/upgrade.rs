@@ -2,7 +2,7 @@
 
 use trireme_proto::action::Progress;
 use trireme_proto::id::{NodeId, RegionId, ServiceId, UpgradeId, Version};
-use trireme_proto::plan::Plan;
+use trireme_proto::plan::{Operation, Plan, Scope};
 use trireme_proto::problem::Problem;
 use trireme_proto::time::Span;
 use trireme_proto::view::{PlanView, Reason, UpgradePhase, UpgradeView, WaveNode, WaveView};
@@ -23,6 +23,7 @@ pub fn upgrade(lens: Lens<'_>, id: UpgradeId, upgrade: &Upgrade) -> UpgradeView 
         id,
         plan: upgrade.plan.id(),
         service: upgrade.plan.service.clone(),
+        operation: upgrade.plan.operation,
         to: upgrade.plan.to.clone(),
         phase: upgrade.phase,
         paused: upgrade.paused.is_some(),
@@ -118,7 +119,21 @@ fn wave_node(lens: Lens<'_>, node: &NodeId, stage: &Stage) -> WaveNode {
 /// Returns the plan of an upgrade with the proof that the promise is kept; whether it could begin
 /// this moment is for the leader to say.
 pub fn plan(lens: Lens<'_>, service: &ServiceId, version: &Version) -> Result<PlanView, Problem> {
-    let plan = waves::plan(lens.fleet, service, version)?;
+    Ok(planned(lens, waves::plan(lens.fleet, service, version)?))
+}
+
+/// Returns the plan of what an operator asks of a service as it is.
+pub fn operation(
+    lens: Lens<'_>,
+    service: &ServiceId,
+    operation: Operation,
+    scope: &Scope,
+) -> Result<PlanView, Problem> {
+    Ok(planned(lens, waves::operation(lens.fleet, service, operation, scope)?))
+}
+
+fn planned(lens: Lens<'_>, plan: Plan) -> PlanView {
+    let service = &plan.service;
     let manifest = &lens.fleet.services[service].manifest;
     let all: Vec<RegionId> = lens.fleet.placement(manifest).into_keys().collect();
     let keeps_serving = plan
@@ -136,10 +151,10 @@ pub fn plan(lens: Lens<'_>, service: &ServiceId, version: &Version) -> Result<Pl
     let unchanged: Vec<NodeId> = plan
         .previous
         .iter()
-        .filter(|(_, digest)| **digest == Some(plan.target))
+        .filter(|(_, digest)| plan.target.is_some() && **digest == plan.target)
         .map(|(node, _)| node.clone())
         .collect();
-    Ok(PlanView {
+    PlanView {
         id: plan.id(),
         from: plan.previous.keys().map(|node| (node.clone(), installed(node))).collect(),
         at_least: lens.fleet.at_least(manifest),
@@ -149,7 +164,7 @@ pub fn plan(lens: Lens<'_>, service: &ServiceId, version: &Version) -> Result<Pl
         blocked: Vec::new(),
         unchanged,
         plan,
-    })
+    }
 }
 
 /// Returns how many nodes of a region a wave leaves alone.
@@ -174,7 +189,10 @@ fn warnings(lens: Lens<'_>, plan: &Plan) -> Vec<String> {
         warnings
             .push("no traffic section: clients are not led away before a node stops".to_owned());
     }
-    if plan.gates.bake == Span(0) {
+    for (node, why) in &plan.aside {
+        warnings.push(format!("node {node} is left as it is: {why}"));
+    }
+    if plan.gates.bake == Span(0) && plan.operation.is_upgrade() {
         warnings.push("upgrade.bake.region is 0: nothing is watched after a region".to_owned());
     }
     warnings

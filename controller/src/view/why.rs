@@ -1,6 +1,6 @@
 //! Why something is as it is: predicate, evidence, and who or what can unblock it.
 
-use trireme_proto::id::{ActionId, GrantId, NodeId, ServiceId, UpgradeId};
+use trireme_proto::id::{ActionId, GrantId, NodeId, Place, ServiceId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{Reason, WhyView};
 
@@ -33,7 +33,7 @@ fn of_upgrade(lens: Lens<'_>, name: &str) -> Option<WhyView> {
     let id: UpgradeId = name.parse().ok()?;
     let view = upgrade(lens, id, lens.fleet.upgrades.get(&id)?);
     let word = serde_json::to_value(view.phase).ok()?.as_str()?.replace('_', " ");
-    let mut state = format!("{word}, to {}", view.to);
+    let mut state = format!("{word}, {}", view.words());
     if view.paused {
         state.push_str(", paused");
     }
@@ -50,8 +50,8 @@ fn of_grant(lens: Lens<'_>, name: &str) -> Option<WhyView> {
     let view = grants(lens).into_iter().find(|view| view.id == id)?;
     let mut reasons = Vec::new();
     if grant.is_held() {
-        let waiting = lens.waiting.get(&grant.holder).cloned().unwrap_or_default();
-        reasons.extend(waiting);
+        let waiting = grant.holder.upgrade().and_then(|holder| lens.waiting.get(&holder));
+        reasons.extend(waiting.cloned().unwrap_or_default());
         reasons.push(Reason {
             predicate: "grant.released_by_proof".to_owned(),
             evidence: format!("it takes {} for {}", view.takes.join(", "), view.actor),
@@ -144,7 +144,24 @@ fn of_node(lens: Lens<'_>, name: &str) -> Option<WhyView> {
             unblock: format!("node {id}; it belongs to {}", action.upgrade),
         });
     }
+    if let Some(aside) = &view.aside {
+        reasons.push(Reason {
+            predicate: "node.in_use".to_owned(),
+            evidence: aside.clone(),
+            unblock: match lens.fleet.drain_of(&id, record) {
+                Some((Place::Region(region), _)) => format!("trictl region return {region}"),
+                _ => format!("trictl node return {id}"),
+            },
+        });
+    }
     for (service, here) in &view.services {
+        if here.stopped {
+            reasons.push(Reason {
+                predicate: format!("service {service} is wanted"),
+                evidence: "an operator has stopped it there".to_owned(),
+                unblock: format!("trictl service start {service} --node {id}"),
+            });
+        }
         for (check, why) in &here.observed.failing {
             reasons.push(Reason {
                 predicate: format!("check {service}/{check} passes"),

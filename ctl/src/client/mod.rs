@@ -27,7 +27,6 @@ use trireme_proto::request::REQUEST_ID;
 use trireme_proto::time::Span;
 use trireme_proto::tls::Server;
 use trireme_proto::wire::Origin;
-use trireme_proto::wire::operator_client::OperatorClient;
 
 pub use self::rpc::Reply;
 pub use self::watch::{Event, Watch};
@@ -48,7 +47,8 @@ const UNREACHABLE_ROUNDS_MAX: u32 = 4;
 /// Largest document taken: a list of 10,000 nodes is some 10 MiB.
 const DOCUMENT_LEN_MAX: usize = 64 * 1024 * 1024;
 
-type Stub = OperatorClient<InterceptedService<Channel, Stamp>>;
+/// Where a controller is asked: whatever is asked there carries the same id.
+type Door = InterceptedService<Channel, Stamp>;
 
 /// Talks to whichever controller answers.
 pub struct Client {
@@ -69,10 +69,9 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    /// Returns what asks there; whatever it asks carries the same id.
-    fn stub(&self, id: &Stamp) -> Stub {
-        Stub::new(InterceptedService::new(self.channel.clone(), id.clone()))
-            .max_decoding_message_size(DOCUMENT_LEN_MAX)
+    /// Returns where to ask, with an id for whatever is asked.
+    fn door(&self, id: &Stamp) -> Door {
+        InterceptedService::new(self.channel.clone(), id.clone())
     }
 }
 
@@ -108,8 +107,7 @@ impl Client {
         let credentials = context.credentials().map_err(Problem::from)?;
         let options = ChannelOptions::default();
         let endpoint = |address: &String| {
-            let channel = channel(address, &Server::AnyController, &credentials, &options);
-            let channel = channel
+            let channel = channel(address, &Server::AnyController, &credentials, &options)
                 .map_err(|error| failed(format!("controller {address} cannot be used"), &error))?;
             Ok(Endpoint { address: address.clone(), channel })
         };
@@ -153,7 +151,7 @@ impl Client {
     async fn ask<R>(
         &self,
         patience: Patience,
-        call: impl AsyncFn(Stub) -> Result<Response<R>, Status>,
+        call: impl AsyncFn(Door) -> Result<Response<R>, Status>,
     ) -> Result<(R, usize), Problem> {
         let end = Instant::now() + self.timeout;
         let mut pause = PAUSE_FIRST;
@@ -187,7 +185,7 @@ impl Client {
         &self,
         end: Instant,
         id: &Stamp,
-        call: &impl AsyncFn(Stub) -> Result<Response<R>, Status>,
+        call: &impl AsyncFn(Door) -> Result<Response<R>, Status>,
     ) -> Result<Round<R>, Problem> {
         let first = self.current.load(Ordering::Relaxed);
         let mut silent = BTreeMap::new();
@@ -202,7 +200,7 @@ impl Client {
                     .or_insert_with(|| "not asked before the deadline".to_owned());
                 continue;
             }
-            match tokio::time::timeout(left, call(endpoint.stub(id))).await {
+            match tokio::time::timeout(left, call(endpoint.door(id))).await {
                 Ok(Ok(response)) => {
                     self.current.store(position, Ordering::Relaxed);
                     return Ok(Round::Answered(response.into_inner(), position));

@@ -5,12 +5,14 @@ use serde_json::Value;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::{
-    Applied, AuditEntry, ControllersView, GrantView, List, NodeView, NoteView, PlanView, TokenView,
-    UpgradeView, WhyView,
+    Applied, AuditEntry, ControllersView, FreezeView, GrantView, List, NodeView, NoteView,
+    OverrideView, PlanView, TokenView, UpgradeView, WhyView,
 };
+use trireme_proto::wire::operations_client::OperationsClient;
+use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::{self, Consistency, Document};
 
-use super::{Client, Patience, Stub};
+use super::{Client, DOCUMENT_LEN_MAX, Door, Patience};
 use crate::error::{Failure, caused};
 
 /// A document: as a value, and as the JSON it came as, with fields that we may not know yet.
@@ -52,24 +54,50 @@ impl<T: DeserializeOwned> Reply<T> {
     }
 }
 
+/// Methods of the client, each an RPC of the service that this stub is of.
 macro_rules! rpcs {
-    ($($(#[$doc:meta])* $name:ident($request:ident) -> $view:ty;)*) => {
+    ($stub:ident: $($(#[$doc:meta])* $name:ident($request:ident) -> $view:ty;)*) => {
         impl Client {$(
             $(#[$doc])*
             pub async fn $name(&self, request: wire::$request) -> Result<Reply<$view>, Failure> {
-                self.document(async |mut stub| stub.$name(request.clone()).await).await
+                self.document(async |door| {
+                    $stub::new(door)
+                        .max_decoding_message_size(DOCUMENT_LEN_MAX)
+                        .$name(request.clone())
+                        .await
+                })
+                .await
             }
         )*}
     };
 }
 
-rpcs! {
+/// The same where what is answered depends on what was asked.
+macro_rules! rpcs_of_any {
+    ($stub:ident: $($(#[$doc:meta])* $name:ident($request:ident);)*) => {
+        impl Client {$(
+            $(#[$doc])*
+            pub async fn $name<T: DeserializeOwned>(
+                &self,
+                request: wire::$request,
+            ) -> Result<Reply<T>, Failure> {
+                self.document(async |door| {
+                    $stub::new(door)
+                        .max_decoding_message_size(DOCUMENT_LEN_MAX)
+                        .$name(request.clone())
+                        .await
+                })
+                .await
+            }
+        )*}
+    };
+}
+
+rpcs! { OperatorClient:
     /// Declares objects.
     apply(ApplyRequest) -> Applied;
     /// Plans an upgrade and changes nothing.
     plan_upgrade(PlanUpgradeRequest) -> PlanView;
-    /// Starts an upgrade as planned.
-    start_upgrade(StartUpgradeRequest) -> UpgradeView;
     /// Stops an upgrade from going on.
     pause_upgrade(UpgradeRequest) -> UpgradeView;
     /// Lets a paused upgrade go on.
@@ -96,18 +124,39 @@ rpcs! {
     list_audit(ListAuditRequest) -> List<AuditEntry>;
 }
 
-impl Client {
-    /// Reads objects; which view it is depends on the kind asked for.
-    pub async fn get<T: DeserializeOwned>(
-        &self,
-        request: wire::GetRequest,
-    ) -> Result<Reply<T>, Failure> {
-        self.document(async |mut stub| stub.get(request.clone()).await).await
-    }
+rpcs! { OperationsClient:
+    /// Lets nobody take anything new.
+    freeze(FreezeRequest) -> FreezeView;
+    /// Ends a freeze.
+    thaw(FreezeRequest) -> FreezeView;
+    /// Ends an exception before its time; answers with those left.
+    end_override(EndOverrideRequest) -> List<OverrideView>;
+}
 
+rpcs_of_any! { OperatorClient:
+    /// Reads objects; which view it is depends on the kind asked for.
+    get(GetRequest);
+    /// Starts an upgrade as planned; a dry run is answered with the plan.
+    start_upgrade(StartUpgradeRequest);
+}
+
+rpcs_of_any! { OperationsClient:
+    /// Restarts, stops or starts a service; a dry run is answered with the plan.
+    operate(OperateRequest);
+    /// Keeps clients away from a place.
+    drain(PlaceRequest);
+    /// Lets clients and work come to a place again.
+    r#return(PlaceRequest);
+    /// Has new work pass a node by.
+    cordon(PlaceRequest);
+    /// Sets rules of the ledger aside for a time.
+    r#override(OverrideRequest);
+}
+
+impl Client {
     async fn document<T: DeserializeOwned>(
         &self,
-        call: impl AsyncFn(Stub) -> Result<tonic::Response<Document>, tonic::Status>,
+        call: impl AsyncFn(Door) -> Result<tonic::Response<Document>, tonic::Status>,
     ) -> Result<Reply<T>, Failure> {
         let (document, position) = self.ask(Patience::Rounds, call).await?;
         let mut reply = Reply::read(&document)?;

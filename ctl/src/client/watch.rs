@@ -9,10 +9,11 @@
 use tonic::Streaming;
 use trireme_proto::problem::Problem;
 use trireme_proto::view::UpgradeView;
+use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::{Document, WatchUpgradeRequest};
 
 use super::status::{Verdict, judge};
-use super::{Client, PAUSE_FIRST, PAUSE_MAX, Patience, Reply};
+use super::{Client, DOCUMENT_LEN_MAX, PAUSE_FIRST, PAUSE_MAX, Patience, Reply};
 use crate::error::Failure;
 
 /// Streams in a row that end without a new view before it counts as a failure: each was opened
@@ -95,7 +96,12 @@ impl Watch<'_> {
         // Several that end at once must not make a busy loop.
         tokio::time::sleep((PAUSE_FIRST * self.empty).min(PAUSE_MAX)).await;
         let request = WatchUpgradeRequest { upgrade: self.upgrade.clone() };
-        let call = async |mut stub: super::Stub| stub.watch_upgrade(request.clone()).await;
+        let call = async |door| {
+            OperatorClient::new(door)
+                .max_decoding_message_size(DOCUMENT_LEN_MAX)
+                .watch_upgrade(request.clone())
+                .await
+        };
         self.stream = Some(self.client.ask(patience, call).await?);
         Ok(())
     }

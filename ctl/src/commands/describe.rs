@@ -33,12 +33,14 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         let hint = app.command(&["get", kind]);
         return Err(Problem::new(Code::NotFound, message).hint(hint).into());
     };
-    // Releases, regions, tokens and notes wait for nothing that could be asked for.
+    // Releases, regions, drains, overrides, tokens and notes wait for nothing that could be asked for.
     let why = match args.kind {
         Kind::Service | Kind::Node | Kind::Upgrade | Kind::Grant => {
             Some(client.why(WhyRequest { object: format!("{kind}/{}", args.name) }).await?)
         }
-        Kind::Region | Kind::Release | Kind::Token | Kind::Note => None,
+        Kind::Region | Kind::Release | Kind::Drain | Kind::Override | Kind::Token | Kind::Note => {
+            None
+        }
     };
     let whole = serde_json::json!({
         "kind": kind, "object": object, "why": why.as_ref().map(|why| &why.json),
@@ -54,9 +56,13 @@ fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result
         Kind::Service => describe::service(&read::<ServiceView>(object)?),
         Kind::Node => describe::node(&read::<NodeView>(object)?),
         Kind::Upgrade => upgrade::status(&read::<UpgradeView>(object)?, style),
-        Kind::Region | Kind::Release | Kind::Grant | Kind::Token | Kind::Note => {
-            describe::fields(&object)
-        }
+        Kind::Region
+        | Kind::Release
+        | Kind::Grant
+        | Kind::Drain
+        | Kind::Override
+        | Kind::Token
+        | Kind::Note => describe::fields(&object),
     };
     Ok(match why {
         Some(why) => format!("{text}\n\n{}", describe::why(why, style)),

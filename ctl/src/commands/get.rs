@@ -49,6 +49,12 @@ pub(super) enum Kind {
     /// What takes capacity away
     #[value(alias = "grants")]
     Grant,
+    /// Places that clients are kept away from
+    #[value(alias = "drains")]
+    Drain,
+    /// Exceptions to rules of the ledger
+    #[value(alias = "overrides")]
+    Override,
     /// Tokens that let nodes in
     #[value(alias = "tokens")]
     Token,
@@ -67,6 +73,8 @@ impl Kind {
             Self::Node => "node",
             Self::Upgrade => "upgrade",
             Self::Grant => "grant",
+            Self::Drain => "drain",
+            Self::Override => "override",
             Self::Token => "token",
             Self::Note => "note",
         }
@@ -128,6 +136,8 @@ pub(super) async fn print(
         Kind::Node => list(app, client, request, table::nodes).await,
         Kind::Upgrade => list(app, client, request, table::upgrades).await,
         Kind::Grant => list(app, client, request, table::grants).await,
+        Kind::Drain => list(app, client, request, table::drains).await,
+        Kind::Override => list(app, client, request, table::overrides).await,
         Kind::Token => list(app, client, request, table::tokens).await,
         Kind::Note => list(app, client, request, table::notes).await,
     }

@@ -11,11 +11,16 @@ mod describe;
 mod dev;
 mod diff;
 mod explain;
+mod freeze;
 mod get;
 mod grants;
 mod man;
 mod node;
 mod note;
+mod r#override;
+mod place;
+mod region;
+mod service;
 mod token;
 mod upgrade;
 mod version;
@@ -38,12 +43,24 @@ pub enum Command {
     /// Plan, start, watch and steer upgrades
     #[command(subcommand)]
     Upgrade(upgrade::Command),
+    /// Start, stop and restart services
+    #[command(subcommand)]
+    Service(service::Command),
+    /// List, drain and return regions
+    #[command(subcommand)]
+    Region(region::Command),
+    /// Stop everything that would take something away, and go on again
+    #[command(subcommand)]
+    Freeze(freeze::Command),
+    /// Set rules of the ledger aside for a time
+    #[command(subcommand)]
+    Override(r#override::Command),
     Why(why::Args),
     Note(note::Args),
     /// List and release grants: everything that takes capacity away
     #[command(subcommand)]
     Grants(grants::Command),
-    /// List and remove nodes
+    /// List, drain, cordon, return and remove nodes
     #[command(subcommand)]
     Node(node::Command),
     /// Let new nodes in
@@ -78,6 +95,10 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Describe(args) => describe::run(app, args).await,
         Command::Explain(args) => explain::run(app, &args),
         Command::Upgrade(command) => upgrade::run(app, command).await,
+        Command::Service(command) => service::run(app, command).await,
+        Command::Region(command) => region::run(app, command).await,
+        Command::Freeze(command) => freeze::run(app, command).await,
+        Command::Override(command) => r#override::run(app, command).await,
         Command::Why(args) => why::run(app, args).await,
         Command::Note(args) => note::run(app, args).await,
         Command::Grants(command) => grants::run(app, command).await,

@@ -10,10 +10,16 @@ use super::upgrade::reason;
 /// Returns the plan; `start` is the command that starts it.
 pub fn render(view: &PlanView, start: &str, style: Style) -> String {
     let plan = &view.plan;
-    let title = format!("upgrade of {} to {}", plan.service, plan.to);
+    let title = match &plan.to {
+        Some(version) => format!("{} of {} to {version}", plan.operation, plan.service),
+        None => format!("{} of {}", plan.operation, plan.service),
+    };
     let mut parts = vec![format!("{}, plan {}", style.paint(Color::Strong, &title), view.id)];
     if plan.waves.is_empty() {
-        parts.push(format!("nothing to do: every node runs {}", plan.to));
+        parts.push(match &plan.to {
+            Some(version) => format!("nothing to do: every node runs {version}"),
+            None => "nothing to do: every node is as wanted".to_owned(),
+        });
         return parts.join("\n\n");
     }
     parts.push(diff(view));
@@ -40,7 +46,12 @@ fn diff(view: &PlanView) -> String {
     let rows = view.from.iter().map(|(node, from)| {
         let from = from.clone().unwrap_or_else(|| NONE.to_owned());
         let unchanged = view.unchanged.contains(node);
-        let to = if unchanged { "unchanged".to_owned() } else { view.plan.to.to_string() };
+        let to = match &view.plan.to {
+            _ if unchanged => "unchanged".to_owned(),
+            _ if view.plan.aside.contains_key(node) => "left as it is".to_owned(),
+            Some(version) => version.to_string(),
+            None => view.plan.operation.to_string(),
+        };
         [node.to_string(), region(node), from, to]
     });
     table(["NODE", "REGION", "FROM", "TO"], rows.collect(), "no node runs the service")

@@ -8,8 +8,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use trireme_proto::action::{Observed, ServiceState};
 use trireme_proto::model::Object;
 use trireme_proto::view::{
-    AuditEntry, ControllersView, GrantView, Manifests, NodeService, NodeView, NoteView, RegionView,
-    ReleaseView, ServiceView, TokenListed, UpgradeView,
+    AuditEntry, ControllersView, DrainView, FreezeView, GrantView, Judged, Manifests, NodeService,
+    NodeView, NoteView, OverrideView, RegionView, ReleaseView, ServiceView, TokenListed,
+    UpgradeView,
 };
 
 use super::upgrade::phase_words;
@@ -159,13 +160,17 @@ pub fn nodes(items: &[NodeView]) -> String {
     let row = |item: &NodeView| {
         let service = |(name, service): (&_, &NodeService)| {
             let observed = observed(&service.observed);
-            let traffic = if service.in_traffic { "" } else { " (no traffic)" };
+            let traffic = match (service.stopped, service.in_traffic) {
+                (true, _) => " (stopped)",
+                (false, true) => "",
+                (false, false) => " (no traffic)",
+            };
             format!("{name}:{observed}{traffic}")
         };
         [
             item.name.to_string(),
             item.region.to_string(),
-            item.state.clone(),
+            node_state(item),
             item.address.clone(),
             known(item.connected_to.as_ref()),
             known(item.last_seen),
@@ -178,6 +183,66 @@ pub fn nodes(items: &[NodeView]) -> String {
     table(header, items.iter().map(row).collect(), "no nodes: see `trictl token create --help`")
 }
 
+/// Returns a node's state, and that it was put aside, if it was.
+fn node_state(node: &NodeView) -> String {
+    let aside = node
+        .aside
+        .as_deref()
+        .map(|words| if words.starts_with("cordoned") { ",cordoned" } else { ",drained" });
+    format!("{}{}", node.state, aside.unwrap_or_default())
+}
+
+/// Returns that a dry run would have been done.
+pub fn judged(view: &Judged) -> String {
+    format!("{} of {} would be done; nothing was changed", view.action, view.target)
+}
+
+/// Returns drained places.
+pub fn drains(items: &[DrainView]) -> String {
+    let row = |item: &DrainView| {
+        [
+            item.place.to_string(),
+            item.state.clone(),
+            known(item.remaining),
+            item.grant.to_string(),
+            list(&item.takes),
+            item.remark.actor.clone(),
+            item.remark.reason.clone(),
+        ]
+    };
+    let header = ["PLACE", "STATE", "LEFT", "GRANT", "TAKES", "BY", "REASON"];
+    table(header, items.iter().map(row).collect(), "no drains")
+}
+
+/// Returns exceptions to rules of the ledger.
+pub fn overrides(items: &[OverrideView]) -> String {
+    let row = |item: &OverrideView| {
+        [
+            item.id.to_string(),
+            list(&item.rules),
+            item.service.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string),
+            item.remaining.to_string(),
+            item.remark.actor.clone(),
+            item.remark.reason.clone(),
+        ]
+    };
+    let header = ["NAME", "RULES", "SERVICE", "LEFT", "BY", "REASON"];
+    table(header, items.iter().map(row).collect(), "no overrides: every rule holds")
+}
+
+/// Returns whether the fleet is frozen, as one sentence.
+pub fn freeze(view: &FreezeView) -> String {
+    match &view.remark {
+        None => "the fleet is not frozen".to_owned(),
+        Some(remark) => {
+            format!(
+                "the fleet is frozen since {} by {}: {}",
+                remark.at, remark.actor, remark.reason
+            )
+        }
+    }
+}
+
 /// Returns upgrades.
 pub fn upgrades(items: &[UpgradeView]) -> String {
     let row = |item: &UpgradeView| {
@@ -185,7 +250,7 @@ pub fn upgrades(items: &[UpgradeView]) -> String {
         [
             item.id.to_string(),
             item.service.to_string(),
-            item.to.to_string(),
+            item.to.as_ref().map_or_else(|| item.operation.to_string(), ToString::to_string),
             phase_words(item),
             format!("{passed}/{}", item.waves.len()),
             item.started_by.clone(),

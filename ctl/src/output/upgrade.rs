@@ -32,7 +32,11 @@ pub fn phase_words(view: &UpgradeView) -> String {
 /// Returns an upgrade's name, what it does and where it stands, as one line.
 pub fn header(view: &UpgradeView, style: Style) -> String {
     let phase = phase_words(view);
-    let name = style.paint(Color::Strong, &format!("{} {} → {}", view.id, view.service, view.to));
+    let what = match &view.to {
+        Some(version) => format!("→ {version}"),
+        None => view.operation.to_string(),
+    };
+    let name = style.paint(Color::Strong, &format!("{} {} {what}", view.id, view.service));
     format!("{name}: {}{}", style.paint(state_color(&phase), &phase), because(view))
 }
 

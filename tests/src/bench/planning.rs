@@ -207,7 +207,7 @@ impl Bench {
                 self.running.insert(action.node.clone(), switch.target.clone());
             }
             ActionKind::Revert { .. } => bail!("{} goes back: nothing has failed", action.upgrade),
-            ActionKind::Stage { .. } | ActionKind::Confirm { .. } => {}
+            ActionKind::Stage { .. } | ActionKind::Halt(_) | ActionKind::Confirm { .. } => {}
         }
         self.said.insert(action.node.clone());
         for progress in [Progress::Accepted, Progress::Done] {
@@ -287,6 +287,7 @@ fn node(region: RegionId, service: &ServiceId, spec: &RunSpec) -> Node {
         observed: BTreeMap::from([(service.clone(), serving(spec))]),
         installed: BTreeMap::from([(service.clone(), spec.clone())]),
         drained: BTreeSet::new(),
+        stopped: BTreeSet::new(),
         action: None,
     }
 }

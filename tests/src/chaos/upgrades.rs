@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use trireme_ctl::client::Client;
+use trireme_ctl::client::{Client, Reply};
 use trireme_ctl::error::Failure;
 use trireme_proto::digest::Digest;
 use trireme_proto::manifest;
@@ -268,8 +268,9 @@ impl Driver {
         let origin = Some(self.client.origin());
         let plan = plan.id.to_string();
         let request = StartUpgradeRequest { origin, plan, dry_run: false };
-        let started = self.client.start_upgrade(request).await;
-        Ok(started.map_err(|failure| told(&failure))?.value.id.to_string())
+        let started: Reply<UpgradeView> =
+            self.client.start_upgrade(request).await.map_err(|failure| told(&failure))?;
+        Ok(started.value.id.to_string())
     }
 
     async fn under_way(&self) -> Result<Option<String>> {

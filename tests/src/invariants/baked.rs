@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use trireme_controller::state::fleet::{Grant, GrantState, Stage, WaveRecord};
+use trireme_controller::state::fleet::{Grant, GrantState, Stage, Upgrade};
 use trireme_controller::state::{Body, Outcome};
 use trireme_proto::action::{ActionKind, Progress};
 use trireme_proto::id::{ActionId, GrantId};
+use trireme_proto::plan::Operation;
 
 use super::{Look, Moment};
 use crate::sim::World;
@@ -51,11 +52,11 @@ impl Baked {
                 }
             }
             Body::Confirm { upgrade, wave } => {
-                if let Some(record) = fleet.upgrades.get(upgrade).and_then(|u| u.waves.get(*wave))
+                if let Some(record) = fleet.upgrades.get(upgrade).filter(|u| *wave < u.waves.len())
                     && !matches!(committed.reply.outcome, Outcome::Refused(_))
                 {
                     let what = || format!("wave {wave} of {upgrade} is confirmed");
-                    self.watched(world, committed, record, what)?;
+                    self.watched(world, committed, (record, *wave), what)?;
                 }
             }
             _ => {}
@@ -63,9 +64,10 @@ impl Baked {
         for (id, grant) in &self.held {
             let state = fleet.grants.get(id).map(|grant| &grant.state);
             let released = state.is_none_or(|s| matches!(s, GrantState::Released { .. }));
-            let upgrade = fleet.upgrades.get(&grant.holder).filter(|_| released);
-            let Some(record) = upgrade.and_then(|u| u.waves.get(grant.wave)) else { continue };
-            self.watched(world, committed, record, || format!("{id} is released"))?;
+            let holder = grant.holder.upgrade().filter(|_| released);
+            let upgrade = holder.and_then(|id| fleet.upgrades.get(&id));
+            let Some(upgrade) = upgrade.filter(|u| grant.wave < u.waves.len()) else { continue };
+            self.watched(world, committed, (upgrade, grant.wave), || format!("{id} is released"))?;
         }
         let held = fleet.grants.iter().filter(|(_, grant)| grant.is_held());
         self.held = held.map(|(id, grant)| (*id, grant.clone())).collect();
@@ -77,11 +79,15 @@ impl Baked {
         &self,
         world: &World,
         committed: &Committed,
-        wave: &WaveRecord,
+        (upgrade, wave): (&Upgrade, usize),
         what: impl Fn() -> String,
     ) -> Result<(), String> {
-        let bake = world.config.bake_ms;
-        for (node, stage) in &wave.nodes {
+        // A start has nothing after it to protect, nor has what is done in a single wave.
+        let plan = &upgrade.plan;
+        let alone =
+            plan.operation == Operation::Start || (plan.to.is_none() && plan.waves.len() == 1);
+        let bake = if alone { 0 } else { world.config.bake_ms };
+        for (node, stage) in &upgrade.waves[wave].nodes {
             let (Stage::Up { switch }
             | Stage::Confirming { switch, .. }
             | Stage::Confirmed { switch }) = stage

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use trireme_controller::state::{Evidence, Fleet};
-use trireme_proto::action::{ActionKind, ServiceState};
+use trireme_proto::action::ServiceState;
 use trireme_proto::id::ServiceId;
 use trireme_proto::model::Service;
 
@@ -32,10 +32,9 @@ impl Look for Capacity {
     fn look(&mut self, world: &World, moment: &Moment) -> Result<(), String> {
         match moment {
             Moment::Committed(committed) => self.committed(world, committed),
-            Moment::Accepted { node, action } => match &action.kind {
-                ActionKind::Switch(_) => accepted(world, *node, &action.service),
-                _ => Ok(()),
-            },
+            Moment::Accepted { node, action } if action.kind.takes_capacity() => {
+                accepted(world, *node, &action.service)
+            }
             _ => Ok(()),
         }
     }

@@ -210,6 +210,8 @@ fn evidence_of(body: &Body) -> Option<&Evidence> {
     match body {
         Body::Apply { evidence, .. }
         | Body::StartUpgrade { evidence, .. }
+        | Body::Operate { evidence, .. }
+        | Body::Drain { evidence, .. }
         | Body::Grant { evidence, .. }
         | Body::TakeBack { evidence, .. }
         | Body::Reoffer { evidence, .. } => Some(evidence),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use trireme_proto::action::ActionKind;
 use trireme_proto::id::UpgradeId;
 
 use super::{Look, Moment};
@@ -27,7 +26,7 @@ impl Look for Order {
                 }
                 Ok(())
             }
-            Moment::Accepted { node, action } if matches!(action.kind, ActionKind::Switch(_)) => {
+            Moment::Accepted { node, action } if action.kind.takes_capacity() => {
                 let name = &world.nodes[*node].id;
                 let Some(upgrade) = world.log.fleet.upgrades.get(&action.upgrade) else {
                     return Err(format!("{} belongs to no upgrade", action.id));

@@ -47,12 +47,13 @@ fn at_rest(
     let Some(n) = world.place_of(node).filter(|_| !removed) else { return Ok(()) };
     let disk = &world.nodes[n].agent.disk;
     let runs = disk.current.as_ref().is_some_and(|current| {
-        let disturbs =
-            matches!(current.action.kind, ActionKind::Switch(_) | ActionKind::Revert { .. });
-        disturbs && current.action.upgrade == grant.holder && current.action.service == *service
+        let back = matches!(current.action.kind, ActionKind::Revert { .. });
+        let disturbs = back || current.action.kind.takes_capacity();
+        let held_by = grant.holder.upgrade() == Some(current.action.upgrade);
+        disturbs && held_by && current.action.service == *service
     });
     let armed = disk.services.get(service).and_then(|memory| memory.armed.as_ref());
-    let armed = armed.is_some_and(|armed| armed.action.upgrade == grant.holder);
+    let armed = armed.is_some_and(|armed| grant.holder.upgrade() == Some(armed.action.upgrade));
     if runs || armed {
         return Err(format!("{id} is released while {node} runs ({runs}) or is armed ({armed})"));
     }

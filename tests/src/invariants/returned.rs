@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_agent::plan::Work;
 use trireme_controller::state::fleet::Stage;
-use trireme_proto::action::ActionKind;
 use trireme_proto::id::{ActionId, ServiceId, UpgradeId};
 use trireme_proto::view::UpgradePhase;
 
@@ -22,7 +21,7 @@ pub(super) struct Returned {
 impl Look for Returned {
     fn look(&mut self, world: &World, moment: &Moment) -> Result<(), String> {
         match moment {
-            Moment::Accepted { action, .. } if matches!(action.kind, ActionKind::Switch(_)) => {
+            Moment::Accepted { action, .. } if action.kind.takes_capacity() => {
                 self.switches.insert(action.id, action.upgrade);
                 Ok(())
             }
@@ -49,7 +48,7 @@ impl Look for Returned {
             Moment::Ended => {
                 let newest = |id: &&UpgradeId| {
                     let upgrade = &world.log.fleet.upgrades[*id];
-                    world.log.fleet.newest_upgrade(&upgrade.plan.service) == Some(**id)
+                    world.log.fleet.newest_upgrade(&upgrade.plan.service, |_| true) == Some(**id)
                 };
                 self.rolled_back.iter().filter(newest).try_for_each(|id| self.clean(world, *id))
             }

@@ -1,7 +1,8 @@
 //! When all is over, nothing is left behind: no grant without somebody who must act, no node kept
 //! from its clients for no reason, no revert armed that nobody will call off.
 
-use trireme_controller::state::fleet::GrantState;
+use trireme_controller::state::Fleet;
+use trireme_controller::state::fleet::{Grant, GrantState, Holder};
 use trireme_proto::view::UpgradePhase;
 
 use super::{Look, Moment};
@@ -21,7 +22,11 @@ impl Look for Settled {
         };
         let held = fleet.grants.iter().filter(|(_, grant)| grant.is_held());
         for (id, grant) in held {
-            if !waits_for_person(grant.holder) {
+            let by_choice = match &grant.holder {
+                Holder::Drain(place) => fleet.drains.get(place).is_some_and(|d| d.grant == *id),
+                Holder::Upgrade(holder) => waits_for_person(*holder) || is_stopped(fleet, grant),
+            };
+            if !by_choice {
                 return Err(format!("{id} of {} is held for nothing", grant.holder));
             }
         }
@@ -46,4 +51,12 @@ impl Look for Settled {
         }
         Ok(())
     }
+}
+
+/// Returns whether an operator has stopped all that a grant takes.
+fn is_stopped(fleet: &Fleet, grant: &Grant) -> bool {
+    let stopped = |(node, service): &super::Pair| {
+        fleet.nodes.get(node).is_some_and(|node| node.stopped.contains(service))
+    };
+    grant.takes.iter().all(stopped)
 }

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use trireme_controller::state::Body;
-use trireme_proto::action::ActionKind;
 use trireme_proto::id::ActionId;
 
 use super::{Look, Moment};
@@ -37,7 +36,7 @@ impl Look for Vouched {
                 }
                 Ok(())
             }
-            Moment::Accepted { node, action } if matches!(action.kind, ActionKind::Switch(_)) => {
+            Moment::Accepted { node, action } if action.kind.takes_capacity() => {
                 let Some(term) = self.terms.get(&action.id) else { return Ok(()) };
                 let replaced = self.began.range(term + 1..).next();
                 match replaced.map(|(newer, at)| (newer, world.now.saturating_sub(*at))) {

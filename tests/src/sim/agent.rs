@@ -501,6 +501,7 @@ pub fn kind(action: &Action) -> &'static str {
     match action.kind {
         ActionKind::Stage { .. } => "stage",
         ActionKind::Switch(_) => "switch",
+        ActionKind::Halt(_) => "halt",
         ActionKind::Revert { .. } => "revert",
         ActionKind::Confirm { .. } => "confirm",
     }

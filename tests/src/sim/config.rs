@@ -15,6 +15,8 @@ const ROUGH_MS: u64 = 90_000;
 
 /// Histories in a thousand in which agents write real journals.
 const REAL_JOURNALS: u64 = 100;
+/// Histories in a thousand in which operators also work by hand.
+const MANUAL: u64 = 350;
 /// Histories in a thousand in which a node is gone from the beginning, if one can be.
 const DEAD_NODES: u64 = 100;
 
@@ -48,6 +50,8 @@ pub struct Hands {
     pub overrides: bool,
     /// Whether they also remove nodes.
     pub removes: bool,
+    /// Whether they also restart and stop services, drain and cordon places, and freeze the fleet.
+    pub manual: bool,
 }
 
 /// A history to be told.
@@ -103,7 +107,7 @@ impl Config {
             dead: None,
             real_journal: false,
             rough: Rough::default(),
-            hands: Hands { operators: 0, every: 0, overrides: false, removes: false },
+            hands: Hands::default(),
             rough_ms: 0,
             bake_ms: 2000,
             step_ms: 10_000,
@@ -149,6 +153,7 @@ impl Config {
         if rng.chance(DEAD_NODES) && spare && config.serving_nodes == 1 {
             config.dead = Some(rng.below(config.nodes.iter().sum()));
         }
+        config.hands.manual = rng.chance(MANUAL);
         config
     }
 }
@@ -159,6 +164,7 @@ fn hands(rng: &mut Rng) -> Hands {
         every: rng.between(3000, 12_000),
         overrides: rng.chance(120),
         removes: rng.chance(120),
+        manual: false,
     }
 }
 

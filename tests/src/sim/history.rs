@@ -1,9 +1,12 @@
 //! One history from beginning to end: rough weather, then calm, then a fleet that must come to
 //! rest and must still be able to do its work.
 
+use std::collections::BTreeSet;
+
 use trireme_controller::state::Outcome;
 use trireme_controller::state::fleet::{Stage, Upgrade};
-use trireme_proto::id::UpgradeId;
+use trireme_proto::id::{Place, ServiceId, UpgradeId};
+use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::view::{Reason, UpgradePhase};
 
 use super::config::Config;
@@ -82,6 +85,7 @@ fn come_to_rest(world: &mut World) {
         let wish = if id.0.is_multiple_of(2) { Wish::Resume(id) } else { Wish::Abort(id) };
         world.ask_and_wait(0, wish);
     }
+    put_back(world);
     let until = world.now + world.config.fleet_ms + REST_MS;
     world.run(until, |world| {
         world.nodes.iter().all(|node| node.agent.up || node.dead)
@@ -101,12 +105,38 @@ fn come_to_rest(world: &mut World) {
             }
         }
     }
+    start_again(world, until);
     if world.violation.is_none() && open_upgrades(world).next().is_some() {
         let why = stuck(world);
         world.fail("progress", why);
     }
     world.pass(SETTLE_MS);
     world.note(&Moment::Ended);
+}
+
+/// Operators take back what they have put aside: the freeze, drains, cordons.
+fn put_back(world: &mut World) {
+    if world.log.fleet.freeze.is_some() {
+        world.ask_and_wait(0, Wish::Thaw);
+    }
+    let fleet = &world.log.fleet;
+    let cordoned = fleet.cordons.keys().cloned().map(Place::Node);
+    let aside: BTreeSet<Place> = fleet.drains.keys().cloned().chain(cordoned).collect();
+    for place in aside {
+        world.ask_and_wait(0, Wish::Return(place));
+    }
+}
+
+/// Operators start what they had stopped, once nothing else is under way; then all of it must
+/// serve again.
+fn start_again(world: &mut World, until: u64) {
+    let fleet = &world.log.fleet;
+    let live = fleet.nodes.values().filter(|node| !node.removed);
+    let stopped: BTreeSet<ServiceId> = live.flat_map(|node| node.stopped.clone()).collect();
+    for service in stopped {
+        world.ask_and_wait(0, Wish::Operate(service, Operation::Start, Scope::default()));
+        world.run(until, all_settled);
+    }
 }
 
 fn open_upgrades(world: &World) -> impl Iterator<Item = (UpgradeId, &Upgrade)> {
@@ -133,7 +163,7 @@ fn needs_a_person(world: &World, id: UpgradeId, upgrade: &Upgrade) -> bool {
         holder.is_some_and(|upgrade| upgrade.phase == UpgradePhase::RollbackFailed)
     };
     let mut held = world.log.fleet.grants.values().filter(|grant| grant.is_held());
-    let dirty = dirty || held.any(|grant| failed(grant.holder));
+    let dirty = dirty || held.any(|grant| grant.holder.upgrade().is_some_and(failed));
     let needed = !invariants::has_region_to_spare(world, &upgrade.plan.service);
     !reasons.is_empty() && reasons.iter().all(names_one) && (dirty || needed)
 }

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use trireme_controller::presence::Seen;
 use trireme_controller::state::{Body, Outcome};
 use trireme_proto::action::{Action, Fence, Observed, Report};
-use trireme_proto::id::{GrantId, NodeId, ServiceId, UpgradeId};
+use trireme_proto::id::{GrantId, NodeId, Place, ServiceId, UpgradeId};
 use trireme_proto::model::Object;
+use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::time::FleetTime;
 
 /// A heartbeat.
@@ -100,6 +101,18 @@ pub enum Wish {
     Remove(NodeId),
     /// End a grant.
     Release(GrantId),
+    /// Restart, stop or start a service on some of its nodes.
+    Operate(ServiceId, Operation, Scope),
+    /// Keep clients away from a place.
+    Drain(Place),
+    /// Let clients and work come to a place again.
+    Return(Place),
+    /// Have work pass a node by.
+    Cordon(NodeId),
+    /// Let nobody take anything new.
+    Freeze,
+    /// Let work go on again.
+    Thaw,
 }
 
 /// Something a leader was asked to put into the log.

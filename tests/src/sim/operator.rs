@@ -4,8 +4,9 @@
 use std::rc::Rc;
 
 use trireme_controller::state::{Body, Evidence, Outcome, waves};
-use trireme_proto::id::{ServiceId, UpgradeId, Version};
+use trireme_proto::id::{Place, ServiceId, UpgradeId, Version};
 use trireme_proto::model::Object;
+use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::Problem;
 use trireme_proto::view::UpgradePhase;
 
@@ -123,6 +124,14 @@ impl World {
             Wish::Rollback(upgrade) => Body::RollbackUpgrade { upgrade, reason },
             Wish::Remove(node) => Body::RemoveNode { node, reason },
             Wish::Release(grant) => Body::ReleaseGrant { grant, reason },
+            Wish::Operate(service, operation, scope) => {
+                Body::Operate { service, operation, scope, reason, evidence }
+            }
+            Wish::Drain(place) => Body::Drain { place, reason, evidence },
+            Wish::Return(place) => Body::Return { place, reason },
+            Wish::Cordon(node) => Body::Cordon { node, reason },
+            Wish::Freeze => Body::Freeze { reason },
+            Wish::Thaw => Body::Thaw { reason },
         }
     }
 
@@ -198,6 +207,9 @@ impl World {
             let names = std::rc::Rc::clone(&self.names);
             return self.rng.pick(&names).cloned().map(Wish::Remove);
         }
+        if self.config.hands.manual && self.rng.chance(300) {
+            return self.wish_by_hand(service);
+        }
         match active {
             Some((id, paused)) => self.wish_during(id, paused, &service),
             None => self.wish_at_rest(&service),
@@ -219,11 +231,45 @@ impl World {
     fn wish_at_rest(&mut self, service: &ServiceId) -> Option<Wish> {
         match self.rng.below(12) {
             0 | 1 => {
-                let newest = self.log.fleet.newest_upgrade(service)?;
+                let newest = self.log.fleet.newest_upgrade(service, |_| true)?;
                 Some(Wish::Rollback(newest))
             }
             2 => Some(self.change(service)),
             _ => self.start(service),
+        }
+    }
+
+    /// Wants something of a service as it is, or a place put aside, or given back.
+    fn wish_by_hand(&mut self, service: ServiceId) -> Option<Wish> {
+        let fleet = &self.log.fleet;
+        let aside: Vec<Place> = fleet
+            .drains
+            .keys()
+            .cloned()
+            .chain(fleet.cordons.keys().cloned().map(Place::Node))
+            .collect();
+        let stopped = fleet.nodes.values().any(|node| node.stopped.contains(&service));
+        let frozen = fleet.freeze.is_some();
+        let region = catalogue::region(self.rng.below(self.config.nodes.len()));
+        let names = Rc::clone(&self.names);
+        let node = self.rng.pick(&names)?.clone();
+        let scope = if self.rng.chance(500) {
+            Scope { regions: [region.clone()].into(), ..Scope::default() }
+        } else {
+            Scope { nodes: [node.clone()].into(), ..Scope::default() }
+        };
+        match self.rng.below(12) {
+            0..=2 if stopped => Some(Wish::Operate(service, Operation::Start, Scope::default())),
+            0..=2 => Some(Wish::Operate(service, Operation::Stop, scope)),
+            3 | 4 => Some(Wish::Operate(service, Operation::Restart, Scope::default())),
+            5 => Some(Wish::Operate(service, Operation::Recreate, scope)),
+            6..=8 if !aside.is_empty() => self.rng.pick(&aside).cloned().map(Wish::Return),
+            6 => Some(Wish::Drain(Place::Region(region))),
+            7 | 8 => Some(Wish::Drain(Place::Node(node))),
+            9 => Some(Wish::Cordon(node)),
+            _ if frozen => Some(Wish::Thaw),
+            10 => Some(Wish::Freeze),
+            _ => None,
         }
     }
 

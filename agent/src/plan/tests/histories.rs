@@ -85,6 +85,7 @@ enum Asked {
 #[derive(Debug)]
 enum Claim {
     Runs(RunSpec),
+    Stopped(Option<Digest>),
     Nothing,
     Unknown,
 }
@@ -170,7 +171,8 @@ impl World {
         let of = earlier.unwrap_or(0);
         let kind = match kind {
             0 => ActionKind::Stage { target },
-            1..=5 => switch_to(target, pointer),
+            1..=4 => switch_to(target, pointer),
+            5 => halt(pointer),
             6 | 7 => ActionKind::Confirm { of: ActionId(of) },
             8 => revert_of(of, None),
             _ => revert_of(of, Some(target)),
@@ -308,9 +310,17 @@ impl World {
         let action = &self.committed[usize::try_from(report.action.0).unwrap() - 1];
         let claim = match (&report.progress, &action.kind) {
             (Progress::Done, ActionKind::Switch(switch)) => Claim::of(Some(&switch.target)),
+            (Progress::Done, ActionKind::Halt(halt)) => Claim::Stopped(halt.expected),
             (Progress::Done, ActionKind::Revert { previous, .. }) => Claim::of(previous.as_ref()),
             (Progress::FailedDirty { .. }, _) => Claim::Unknown,
             (Progress::RevertedAlone { .. }, _) => Claim::of(self.before(report.action).as_ref()),
+            // Whoever ordered it did not know that the service was stopped: undone, it runs.
+            (Progress::FailedUndone { .. }, kind)
+                if kind.takes_capacity()
+                    && matches!(self.claimed[&action.service], Claim::Stopped(_)) =>
+            {
+                Claim::Unknown
+            }
             _ => return,
         };
         self.claimed.insert(action.service.clone(), claim);
@@ -383,6 +393,12 @@ impl World {
             let expected = match claim {
                 Claim::Runs(spec) => Some(spec),
                 Claim::Nothing => None,
+                Claim::Stopped(pointer) => {
+                    let digest = unit.pointer.as_ref().map(RunSpec::digest);
+                    assert_eq!(digest, *pointer, "{service} points elsewhere");
+                    assert_eq!(unit.running, None, "{service} was stopped and runs");
+                    continue;
+                }
                 Claim::Unknown => continue,
             };
             assert_eq!(unit.pointer.as_ref(), expected, "{service} points elsewhere");

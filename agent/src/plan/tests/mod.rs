@@ -11,7 +11,9 @@ mod steps;
 
 use std::collections::BTreeMap;
 
-use trireme_proto::action::{Action, ActionKind, Fence, Progress, Report, RunSpec, Step, Switch};
+use trireme_proto::action::{
+    Action, ActionKind, Fence, Halt, Progress, Report, RunSpec, Step, Switch,
+};
 use trireme_proto::digest::Digest;
 use trireme_proto::id::{ActionId, UpgradeId};
 use trireme_proto::model::{Artifact, Driver, ProcessDriver, Release};
@@ -59,11 +61,19 @@ fn switch_to(target: RunSpec, expected: Option<&RunSpec>) -> ActionKind {
         drain: Span(500),
         in_flight: None,
         revert_after: Span(REVERT_AFTER),
+        recreate: false,
+        stopped: false,
     })
 }
 
+fn halt(expected: Option<&RunSpec>) -> ActionKind {
+    let expected = expected.map(RunSpec::digest);
+    ActionKind::Halt(Halt { expected, drain: Span(500), in_flight: None })
+}
+
 fn revert_of(of: u64, previous: Option<RunSpec>) -> ActionKind {
-    ActionKind::Revert { of: ActionId(of), previous, drain: Span(500), in_flight: None }
+    let (of, drain) = (ActionId(of), Span(500));
+    ActionKind::Revert { of, previous, stopped: false, drain, in_flight: None }
 }
 
 /// Returns the reports that a list of effects has sent.

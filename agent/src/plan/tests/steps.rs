@@ -70,6 +70,31 @@ fn a_first_start_stops_nothing() {
     assert_eq!(steps, [Fetch, Point, Start, Gate]);
 }
 
+/// DVN-04: a stop keeps what the service is pointed at, and arms nothing.
+#[test]
+fn a_halt_stops_what_runs_and_leaves_it_pointed_at() {
+    let mut bench = Bench::new();
+    bench.offer(0, &action(1, "web", halt(Some(&spec("web", "1")))));
+    let effects = bench.looked(0, 1, running("1"));
+    let (steps, last) = steps_run(&mut bench, 50, effects);
+    assert_eq!(steps, [Quiesce, Stop]);
+    assert_eq!(said(&last), [(1, Progress::Done)]);
+    assert_eq!(bench.core.next_wake(), None);
+}
+
+#[test]
+fn a_halt_that_fails_half_way_is_undone() {
+    let mut bench = Bench::new();
+    bench.offer(0, &action(1, "web", halt(Some(&spec("web", "1")))));
+    let effects = bench.looked(0, 1, running("1"));
+    let quiesced = bench.done(0, runs(&effects).unwrap());
+    let stop = runs(&quiesced).unwrap();
+    let effects = bench.ended(0, stop, Outcome::Failed("it hangs".to_owned()));
+    let (steps, last) = steps_run(&mut bench, 0, effects);
+    assert_eq!(steps, [Stop, Point, Start, Gate]);
+    assert_eq!(said(&last), [(1, undone(Stop, "it hangs"))]);
+}
+
 #[test]
 fn drift_is_refused_before_anything_is_touched() {
     let mut bench = Bench::new();

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_proto::action::ActionKind;
-use trireme_proto::id::{ActionId, GrantId, NodeId, UpgradeId};
+use trireme_proto::id::{ActionId, GrantId, NodeId, OverrideId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 
-use super::{Context, no_upgrade, upgrade};
+use super::{Context, drain, no_upgrade, upgrade};
 use crate::state::command::{Evidence, Outcome};
-use crate::state::fleet::{Class, Fleet, Grant, GrantState, Node, Stage, WaveRecord};
+use crate::state::fleet::{Class, Fleet, Grant, GrantState, Holder, Node, Stage, WaveRecord};
 use crate::state::ledger::{Ask, Pair, judge};
 
 /// Ended grants that are kept for people to look at.
@@ -46,8 +45,8 @@ pub(super) fn grant(
         .filter(|(_, stage)| **stage == Stage::Staged)
         .map(|(node, _)| (node.clone(), service.clone()))
         .collect();
-    judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &takes, within: None })?;
-    let grant = give(fleet, context, id, wave, takes);
+    let overrides = judge(fleet, evidence, Ask::new(record.class(), &takes))?;
+    let grant = give(fleet, context, (id, wave), takes, overrides);
     Ok(Outcome::Granted(grant))
 }
 
@@ -55,17 +54,12 @@ pub(super) fn grant(
 pub(super) fn give(
     fleet: &mut Fleet,
     context: &Context<'_>,
-    id: UpgradeId,
-    wave: usize,
+    (id, wave): (UpgradeId, usize),
     takes: BTreeSet<Pair>,
+    overrides: BTreeSet<OverrideId>,
 ) -> GrantId {
-    let grant = GrantId(fleet.take_id());
-    for (node, service) in &takes {
-        if let Some(node) = fleet.nodes.get_mut(node) {
-            node.drained.insert(service.clone());
-        }
-    }
     let now = fleet.now;
+    let mut class = Class::Upgrade;
     let mut due = now;
     let mut actor = String::new();
     if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
@@ -73,26 +67,34 @@ pub(super) fn give(
         let longest = gates.ttl.0 + gates.drain.0 + gates.bake.0 + 2 * gates.step_deadline.0;
         due = now.after(Span(longest));
         actor = format!("{id} ({})", upgrade.actor);
+        class = upgrade.class();
         let record = &mut upgrade.waves[wave];
-        record.grant = Some(grant);
         record.drained_at = Some(context.at.index);
         record.settled = None;
         record.baking = None;
         record.moved = now;
     }
-    let record = Grant {
-        holder: id,
-        wave,
-        class: Class::Upgrade,
-        takes,
-        state: GrantState::Held,
-        at: now,
-        due,
-        actor,
-    };
-    fleet.grants.insert(grant, record);
-    prune(fleet);
+    let holder = Holder::Upgrade(id);
+    let state = GrantState::Held;
+    let record = Grant { holder, wave, class, takes, state, at: now, due, actor, overrides };
+    let grant = hold(fleet, record);
+    if let Some(upgrade) = fleet.upgrades.get_mut(&id) {
+        upgrade.waves[wave].grant = Some(grant);
+    }
     grant
+}
+
+/// Enters a grant in the ledger and takes what it takes out of traffic.
+pub(super) fn hold(fleet: &mut Fleet, record: Grant) -> GrantId {
+    let id = GrantId(fleet.take_id());
+    for (node, service) in &record.takes {
+        if let Some(node) = fleet.nodes.get_mut(node) {
+            node.drained.insert(service.clone());
+        }
+    }
+    fleet.grants.insert(id, record);
+    prune(fleet);
+    id
 }
 
 /// Ends a grant by proof.
@@ -119,17 +121,21 @@ pub(super) fn release(
             .hint("list those that count: trictl grants list"));
     }
     grant.state = GrantState::Forced { reason: format!("{actor}: {reason}") };
-    let (takes, holder, wave) = (grant.takes.clone(), grant.holder, grant.wave);
+    let (takes, wave) = (grant.takes.clone(), grant.wave);
+    let Some(holder) = grant.holder.upgrade() else {
+        fleet.drains.retain(|_, drain| drain.grant != id);
+        drain::ended(fleet, context, &takes);
+        return Ok(Outcome::Done);
+    };
     let why = format!("{id} was released by {actor}: {reason}");
-    for (node, service) in &takes {
+    for (node, _) in &takes {
         if let Some(record) = fleet.nodes.get_mut(node) {
             record.generation += 1;
             // What another upgrade does there is none of this grant's business.
             record.action.take_if(|record| record.action.upgrade == holder);
-            record.drained.remove(service);
-            context.wake.insert(node.clone());
         }
     }
+    drain::reopen(fleet, context, &takes);
     if let Some(upgrade) = fleet.upgrades.get_mut(&holder) {
         upgrade.waves[wave].grant = None;
     }
@@ -152,7 +158,7 @@ pub(super) fn repaired(fleet: &mut Fleet, pair: &Pair, by: UpgradeId) {
     let Fleet { grants, upgrades, .. } = fleet;
     let ended = |holder| upgrades.get(&holder).is_none_or(|upgrade| upgrade.phase.is_final());
     for grant in grants.values_mut().filter(|grant| grant.is_held()) {
-        let other = grant.holder != by && ended(grant.holder);
+        let other = grant.holder.upgrade().is_some_and(|holder| holder != by && ended(holder));
         if other && grant.takes.remove(pair) && grant.takes.is_empty() {
             grant.state = GrantState::Released { proof: format!("{by} was confirmed there") };
         }
@@ -200,7 +206,7 @@ fn judge_again(fleet: &Fleet, nodes: &[NodeId], evidence: &Evidence) -> Result<(
     for name in nodes {
         let record = fleet.nodes.get(name).and_then(|node| node.action.as_ref());
         let Some(action) = record.map(|record| &record.action) else { continue };
-        if matches!(action.kind, ActionKind::Switch(_)) {
+        if action.kind.takes_capacity() {
             let upgrade =
                 fleet.upgrades.get(&action.upgrade).ok_or_else(|| no_upgrade(action.upgrade))?;
             let grant =
@@ -209,7 +215,7 @@ fn judge_again(fleet: &Fleet, nodes: &[NodeId], evidence: &Evidence) -> Result<(
         }
     }
     for (within, takes) in &switches {
-        judge(fleet, evidence, Ask { class: Class::Upgrade, takes, within: *within })?;
+        judge(fleet, evidence, Ask::new(fleet.class_of(*within), takes).within(*within))?;
     }
     Ok(())
 }

@@ -60,11 +60,12 @@ fn put(fleet: &mut Fleet, object: &Object) -> Result<Change, Problem> {
             let old = fleet.services.get(&service.name).map(|record| &record.manifest);
             let change = changed(old, service);
             if change == Change::Changed
-                && let Some((id, _)) = fleet.active_upgrade(&service.name)
+                && let Some((id, upgrade)) = fleet.active_upgrade(&service.name)
             {
+                let done = upgrade.plan.operation.participle();
                 return Err(Problem::new(
                     Code::Conflict,
-                    format!("service {} is being upgraded by {id}", service.name),
+                    format!("service {} is being {done} by {id}", service.name),
                 )
                 .because("its manifest is part of the plan that was reviewed")
                 .hint(format!("wait for it: trictl upgrade watch {id}")));

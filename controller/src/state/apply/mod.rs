@@ -1,11 +1,14 @@
 //! Applies a command: total, deterministic, and always with exactly one audit entry.
 
+mod drain;
 mod grant;
+mod guard;
 mod manifest;
 mod node;
 mod note;
 mod report;
 mod rollback;
+mod start;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -18,6 +21,7 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::AuditEntry;
 
+use super::aside::Remark;
 use super::command::{Body, Command, Outcome, Reply};
 use super::fleet::{ActionRecord, AuditHead, ClientRecord, Fleet};
 
@@ -52,6 +56,17 @@ struct Context<'a> {
     command: &'a Command,
     at: Position,
     wake: BTreeSet<NodeId>,
+}
+
+impl Context<'_> {
+    /// Returns who asks, when, and the reason given.
+    fn remark(&self, reason: &str) -> Remark {
+        Remark {
+            reason: reason.to_owned(),
+            actor: self.command.actor.subject.clone(),
+            at: self.command.wall,
+        }
+    }
 }
 
 /// Applies `command` at `at`.
@@ -191,13 +206,43 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
                 .hint("list them: trictl controller status"))
         }
         Body::Refuse { .. } | Body::Lead { .. } | Body::TransferLeader { .. } => Ok(Outcome::Done),
+        Body::Drain { .. }
+        | Body::SettleDrain { .. }
+        | Body::Return { .. }
+        | Body::Cordon { .. }
+        | Body::Freeze { .. }
+        | Body::Thaw { .. }
+        | Body::Override { .. }
+        | Body::EndOverride { .. } => dispatch_guard(fleet, context),
         _ => dispatch_upgrade(fleet, context),
+    }
+}
+
+/// Dispatches what operators put aside, and what they allow.
+fn dispatch_guard(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Problem> {
+    match &context.command.body {
+        Body::Drain { place, reason, evidence } => {
+            drain::drain(fleet, context, place, reason, evidence)
+        }
+        Body::SettleDrain { place, .. } => drain::settle(fleet, place),
+        Body::Return { place, reason } => drain::give_back(fleet, context, place, reason),
+        Body::Cordon { node, reason } => drain::cordon(fleet, context, node, reason),
+        Body::Freeze { reason } => guard::freeze(fleet, context, reason),
+        Body::Thaw { .. } => guard::thaw(fleet),
+        Body::Override { rules, service, lasts, reason } => {
+            guard::allow(fleet, context, rules, service.as_ref(), (*lasts, reason))
+        }
+        Body::EndOverride { id, .. } => guard::forbid(fleet, *id),
+        _ => Err(Problem::new(Code::Failed, "this command puts nothing aside")),
     }
 }
 
 fn dispatch_upgrade(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Problem> {
     match &context.command.body {
-        Body::StartUpgrade { plan, evidence } => upgrade::start(fleet, context, plan, evidence),
+        Body::StartUpgrade { plan, evidence } => start::start(fleet, context, plan, evidence),
+        Body::Operate { service, operation, scope, reason, evidence } => {
+            start::operate(fleet, context, (service, *operation), scope, reason, evidence)
+        }
         Body::PauseUpgrade { upgrade, reason } => upgrade::pause(fleet, *upgrade, reason),
         Body::ResumeUpgrade { upgrade } => upgrade::resume(fleet, *upgrade),
         Body::AbortUpgrade { upgrade, reason } => upgrade::abort(fleet, context, *upgrade, reason),

@@ -1,8 +1,8 @@
 //! Applies what concerns nodes: tokens, joining, removal, what was seen of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_proto::id::NodeId;
+use trireme_proto::id::{NodeId, Place};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::token::SecretHash;
 
@@ -108,7 +108,8 @@ pub(super) fn join(
         report_seq: 0,
         observed: BTreeMap::new(),
         installed: BTreeMap::new(),
-        drained: std::collections::BTreeSet::new(),
+        drained: BTreeSet::new(),
+        stopped: BTreeSet::new(),
         action: None,
     };
     fleet.nodes.insert(token.node.clone(), node);
@@ -137,6 +138,8 @@ pub(super) fn remove(
     record.observed.clear();
     fleet.denied.insert(format!("agent/{node}"), reason.to_owned());
     fleet.tokens.retain(|_, token| token.node != *node);
+    fleet.cordons.remove(node);
+    fleet.drains.remove(&Place::Node(node.clone()));
     let why = format!("node {node} was removed by {actor}: {reason}");
     grant::drop_node(fleet, node, &why);
     for upgrade in fleet.upgrades.values_mut().filter(|upgrade| !upgrade.phase.is_final()) {

@@ -1,12 +1,14 @@
 //! Applies what nodes say of their actions: each report once, in the order of its number.
 
+use std::collections::BTreeSet;
+
 use trireme_proto::action::{ActionKind, Progress, Report};
-use trireme_proto::id::{ActionId, NodeId, UpgradeId};
+use trireme_proto::id::{ActionId, NodeId, ServiceId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::UpgradePhase;
 
 use super::upgrade::{advance_all, set_stage};
-use super::{Context, grant, rollback};
+use super::{Context, drain, grant, rollback};
 use crate::state::command::Outcome;
 use crate::state::fleet::{Fleet, Stage};
 
@@ -103,10 +105,14 @@ fn ended(
         }
         (ActionKind::Switch(switch), None) => {
             install(fleet, place, Some(switch.target.clone()));
-            open(fleet, place);
+            open(fleet, context, place, false);
             set(fleet, place, Stage::Up { switch: action });
         }
-        (ActionKind::Switch(_), Some(reason)) => {
+        (ActionKind::Halt(_), None) => {
+            mark(fleet, place, true);
+            set(fleet, place, Stage::Stopped { switch: action });
+        }
+        (ActionKind::Switch(_) | ActionKind::Halt(_), Some(reason)) => {
             let stage = if dirty {
                 Stage::Dirty { switch: action, reason: reason.clone() }
             } else {
@@ -115,9 +121,9 @@ fn ended(
             set(fleet, place, stage);
             turn_back(fleet, context, place, &reason);
         }
-        (ActionKind::Revert { previous, .. }, None) => {
+        (ActionKind::Revert { previous, stopped, .. }, None) => {
             install(fleet, place, previous.clone());
-            open(fleet, place);
+            open(fleet, context, place, *stopped);
             // While the upgrade still goes forward, the switch was only called back.
             let forward = fleet.upgrades[&place.upgrade].phase == UpgradePhase::Running;
             set(fleet, place, if forward { Stage::Staged } else { Stage::Reverted });
@@ -155,6 +161,8 @@ fn went_alone(fleet: &mut Fleet, context: &mut Context<'_>, node: &NodeId, repor
         Progress::RevertedAlone { reason } => {
             let previous = fleet.upgrades[&place.upgrade].previous.get(node).cloned().flatten();
             install(fleet, &place, previous);
+            let stopped = fleet.upgrades[&place.upgrade].stopped.contains(node);
+            mark(fleet, &place, stopped);
             let reason = format!("node {node} went back by itself: {reason}");
             (Stage::Failed { switch, reason: reason.clone() }, reason)
         }
@@ -182,9 +190,7 @@ fn set(fleet: &mut Fleet, place: &Place, stage: Stage) {
 
 /// Records what runs on the node from now on.
 fn install(fleet: &mut Fleet, place: &Place, spec: Option<trireme_proto::action::RunSpec>) {
-    let Some(service) = fleet.upgrades.get(&place.upgrade).map(|u| u.plan.service.clone()) else {
-        return;
-    };
+    let Some(service) = service_of(fleet, place) else { return };
     if let Some(node) = fleet.nodes.get_mut(&place.node) {
         match spec {
             Some(spec) => node.installed.insert(service, spec),
@@ -193,12 +199,25 @@ fn install(fleet: &mut Fleet, place: &Place, spec: Option<trireme_proto::action:
     }
 }
 
-/// Sends clients to the node again: its gate has just proved it healthy.
-fn open(fleet: &mut Fleet, place: &Place) {
-    let Some(service) = fleet.upgrades.get(&place.upgrade).map(|u| u.plan.service.clone()) else {
-        return;
-    };
-    if let Some(node) = fleet.nodes.get_mut(&place.node) {
-        node.drained.remove(&service);
+/// Records whether an operator has stopped the service there.
+fn mark(fleet: &mut Fleet, place: &Place, stopped: bool) {
+    let Some(service) = service_of(fleet, place) else { return };
+    let Some(node) = fleet.nodes.get_mut(&place.node) else { return };
+    if stopped {
+        node.stopped.insert(service);
+    } else {
+        node.stopped.remove(&service);
     }
+}
+
+/// Sends clients to the node again: its gate has just proved it healthy, or it stays down and no
+/// client is sent to what does not serve.
+fn open(fleet: &mut Fleet, context: &mut Context<'_>, place: &Place, stopped: bool) {
+    mark(fleet, place, stopped);
+    let Some(service) = service_of(fleet, place) else { return };
+    drain::reopen(fleet, context, &BTreeSet::from([(place.node.clone(), service)]));
+}
+
+fn service_of(fleet: &Fleet, place: &Place) -> Option<ServiceId> {
+    fleet.upgrades.get(&place.upgrade).map(|upgrade| upgrade.plan.service.clone())
 }

@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 
 use trireme_proto::action::ActionKind;
-use trireme_proto::id::{NodeId, UpgradeId};
+use trireme_proto::id::{NodeId, ServiceId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::UpgradePhase;
 
 use super::upgrade::{self, in_flight, order, set_stage};
-use super::{Context, commit_action, grant, no_upgrade};
+use super::{Context, commit_action, drain, grant, no_upgrade};
 use crate::state::command::{Evidence, Outcome};
-use crate::state::fleet::{Class, Fleet, Grant, Stage};
+use crate::state::fleet::{Fleet, Grant, Stage};
 use crate::state::ledger::{Ask, Pair, judge};
 
 /// An operator asks for the way back.
@@ -29,15 +29,7 @@ pub(super) fn ask(
     let service = found.plan.service.clone();
     match found.phase {
         UpgradePhase::RolledBack => return Ok(Outcome::Upgrade(id)),
-        _ if fleet.newest_upgrade(&service) != Some(id) => {
-            return Err(Problem::new(
-                Code::Conflict,
-                format!("{id} is not the newest upgrade of {service}"),
-            )
-            .because("a later one recorded what to return to")
-            .hint(format!("roll that back: trictl upgrade rollback {service}")));
-        }
-        _ => {}
+        _ => is_newest(fleet, id, &service)?,
     }
     let Fleet { upgrades, nodes, now, .. } = &mut *fleet;
     if let Some(upgrade) = upgrades.get_mut(&id) {
@@ -54,6 +46,27 @@ pub(super) fn ask(
     let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     turn_back(fleet, context, id, &format!("{actor} asked for it{why}"));
     Ok(Outcome::Upgrade(id))
+}
+
+/// Refuses to put back what a later upgrade found or changes.
+fn is_newest(fleet: &Fleet, id: UpgradeId, service: &ServiceId) -> Result<(), Problem> {
+    if let Some((other, upgrade)) = fleet.active_upgrade(service).filter(|(other, _)| *other != id)
+    {
+        let done = upgrade.plan.operation.participle();
+        let message = format!("service {service} is being {done} by {other}");
+        return Err(Problem::new(Code::Conflict, message)
+            .hint(format!("wait for it: trictl upgrade watch {other}")));
+    }
+    // What changes no release found what this one left, and returns to it.
+    match fleet.newest_upgrade(service, |operation| operation.is_upgrade()) {
+        Some(newest) if newest > id => Err(Problem::new(
+            Code::Conflict,
+            format!("{id} is not the newest upgrade of {service}"),
+        )
+        .because("a later one recorded what to return to")
+        .hint(format!("roll that back: trictl upgrade rollback {newest}"))),
+        _ => Ok(()),
+    }
 }
 
 /// The leader turns an upgrade back.
@@ -100,12 +113,8 @@ pub(super) fn return_unstarted(fleet: &mut Fleet, context: &mut Context<'_>, id:
         let staged = wave.nodes.iter().filter(|(_, stage)| **stage == Stage::Staged);
         returned.extend(staged.map(|(node, _)| node.clone()));
     }
-    for node in returned {
-        if let Some(record) = fleet.nodes.get_mut(&node) {
-            record.drained.remove(&service);
-            context.wake.insert(node);
-        }
-    }
+    let returned = returned.into_iter().map(|node| (node, service.clone())).collect();
+    drain::reopen(fleet, context, &returned);
     for grant in ended {
         grant::prove(fleet, grant, "nothing was begun under it");
     }
@@ -173,7 +182,8 @@ pub(super) fn take_back(
     let own = record.grant.filter(|id| fleet.grants.get(id).is_some_and(Grant::is_held));
     let held = own.filter(|id| touched.is_subset(&fleet.grants[id].takes));
     if held.is_none() {
-        judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &touched, within: own })?;
+        let ask = Ask::new(upgrade.class(), &touched).within(own).undoing();
+        let overrides = judge(fleet, evidence, ask)?;
         if let Some(old) = own {
             // What the old grant still holds stays held: the new one covers both. What has come
             // back is in traffic, and stays there.
@@ -182,10 +192,10 @@ pub(super) fn take_back(
                 |node: &NodeId| upgrade::stage_of(fleet, id, wave, node) == Some(&Stage::Reverted);
             let held = fleet.grants.get(&old).into_iter().flat_map(|grant| &grant.takes);
             both.extend(held.filter(|(node, _)| !back(node)).cloned());
-            grant::give(fleet, context, id, wave, both);
+            grant::give(fleet, context, (id, wave), both, overrides);
             grant::prove(fleet, old, "a wider grant took its place");
         } else {
-            grant::give(fleet, context, id, wave, touched.clone());
+            grant::give(fleet, context, (id, wave), touched.clone(), overrides);
         }
     }
     let now = fleet.now;
@@ -244,7 +254,9 @@ fn revert_nodes(
         let stage = upgrade.waves.get(wave).and_then(|wave| wave.nodes.get(node));
         let Some(switch) = stage.and_then(Stage::touched_by) else { continue };
         let previous = upgrade.previous.get(node).cloned().flatten();
-        let kind = ActionKind::Revert { of: switch, previous, drain, in_flight: in_flight.clone() };
+        let stopped = upgrade.stopped.contains(node);
+        let in_flight = in_flight.clone();
+        let kind = ActionKind::Revert { of: switch, previous, stopped, drain, in_flight };
         if let Some(revert) = commit_action(fleet, context, &order, node, kind) {
             set_stage(fleet, id, wave, node, Stage::Reverting { revert, switch });
         }

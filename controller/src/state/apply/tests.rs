@@ -9,8 +9,10 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::{FleetTime, Span, WallTime};
 use trireme_proto::view::UpgradePhase;
 
+mod aside;
 mod found;
 mod note;
+mod operate;
 
 use super::{Position, apply};
 use crate::state::command::{Actor, Body, Command, Evidence, Outcome};

@@ -1,149 +1,27 @@
-//! Applies an upgrade's way forward: start, stage, switch, bake, confirm, end.
+//! Applies an upgrade's way forward: stage, switch, bake, confirm, end.
 //!
 //! ```text
 //!  node:  Waiting ▶ Staging ▶ Staged ▶ Switching ▶ Up ▶ Confirming ▶ Confirmed
-//!                                        │          │
+//!                                        │  └──▶ Stopped
 //!                                        ▼          ▼            (rollback.rs)
 //!                                      Failed ▶ Reverting ▶ Reverted | Dirty
 //! ```
 
 use std::collections::BTreeMap;
 
-use trireme_proto::action::{ActionKind, Switch};
+use trireme_proto::action::{ActionKind, Halt, Switch};
 use trireme_proto::id::{NodeId, ServiceId, UpgradeId};
-use trireme_proto::plan::{Plan, PlanId};
+use trireme_proto::plan::Operation;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::UpgradePhase;
 
 use super::{Context, Order, commit_action, grant, no_upgrade};
-use crate::state::command::{Evidence, Outcome};
-use crate::state::fleet::{Class, Fleet, Stage, Upgrade, WaveRecord};
-use crate::state::hints::Hints;
-use crate::state::ledger::{Ask, judge};
-use crate::state::waves;
+use crate::state::command::Outcome;
+use crate::state::fleet::{Fleet, Stage, Upgrade, WaveRecord};
 
 /// Ended upgrades of one service that are kept for people to look at.
 const ENDED_MAX: usize = 100;
-
-pub(super) fn start(
-    fleet: &mut Fleet,
-    context: &Context<'_>,
-    id: &PlanId,
-    evidence: &Evidence,
-) -> Result<Outcome, Problem> {
-    if let Some((holder, upgrade)) = fleet.active_upgrade(&id.service) {
-        return Err(Problem::new(
-            Code::Conflict,
-            format!("service {} is being upgraded by {holder}", id.service),
-        )
-        .because(format!("{} started it, to {}", upgrade.actor, upgrade.plan.to))
-        .hint(format!("watch it: trictl upgrade watch {holder}")));
-    }
-    let plan = waves::plan(fleet, &id.service, &id.version)?;
-    if plan.id() != *id {
-        return Err(Problem::new(
-            Code::Conflict,
-            format!("plan {id} is stale: it is now {}", plan.id()),
-        )
-        .because("the service, its release or its nodes changed after the plan was printed")
-        .hint(format!(
-            "look at the new one: trictl upgrade plan {} --to {}",
-            id.service, id.version
-        )));
-    }
-    drift(fleet, evidence, &plan)?;
-    let upgrade = record(fleet, context, plan)?;
-    if let Some(wave) = upgrade.current_wave() {
-        let takes = upgrade.waves[wave]
-            .nodes
-            .iter()
-            .filter(|(_, stage)| **stage == Stage::Waiting)
-            .map(|(node, _)| (node.clone(), id.service.clone()))
-            .collect();
-        judge(fleet, evidence, Ask { class: Class::Upgrade, takes: &takes, within: None })?;
-    }
-    let id = UpgradeId(fleet.take_id());
-    fleet.upgrades.insert(id, upgrade);
-    advance_all(fleet);
-    Ok(Outcome::Upgrade(id))
-}
-
-/// Refuses while a node runs something that nobody recorded.
-fn drift(fleet: &Fleet, evidence: &Evidence, plan: &Plan) -> Result<(), Problem> {
-    for (node, recorded) in &plan.previous {
-        let Some(seen) = evidence.nodes.get(node) else { continue };
-        let Some((_, running)) = seen.services.get(&plan.service) else { continue };
-        let unfinished = fleet.nodes.get(node).is_some_and(|n| !n.acknowledges(seen.generation));
-        if running != recorded && !unfinished {
-            let text = |digest: &Option<_>| {
-                digest.as_ref().map_or("nothing".to_owned(), trireme_proto::digest::Digest::short)
-            };
-            return Err(Problem::new(
-                Code::Conflict,
-                format!("node {node} runs {} where {} was recorded", text(running), text(recorded)),
-            )
-            .because("a rollback could not return to what nobody recorded")
-            .hint(format!("look at it: trictl describe node {node}")));
-        }
-    }
-    Ok(())
-}
-
-/// Makes the record of a new upgrade.
-fn record(fleet: &Fleet, context: &Context<'_>, plan: Plan) -> Result<Upgrade, Problem> {
-    let target = fleet.run_spec(&plan.service, &plan.to).ok_or_else(|| {
-        Problem::new(Code::NotFound, format!("service {} has no release {}", plan.service, plan.to))
-    })?;
-    let now = fleet.now;
-    let previous = plan
-        .previous
-        .keys()
-        .map(|node| {
-            let installed = fleet.nodes.get(node).and_then(|n| n.installed.get(&plan.service));
-            (node.clone(), installed.cloned())
-        })
-        .collect();
-    let waves = plan
-        .waves
-        .iter()
-        .map(|wave| WaveRecord {
-            grant: None,
-            drained_at: None,
-            settled: None,
-            baking: None,
-            moved: now,
-            nodes: wave
-                .nodes
-                .iter()
-                .map(|node| {
-                    let runs_it = plan.previous.get(node) == Some(&Some(plan.target));
-                    let stage = if runs_it {
-                        Stage::Skipped { reason: format!("runs {} already", plan.to) }
-                    } else {
-                        Stage::Waiting
-                    };
-                    (node.clone(), stage)
-                })
-                .collect(),
-            hints: Hints::default(),
-        })
-        .collect();
-    Ok(Upgrade {
-        due: now.after(plan.gates.fleet_deadline),
-        target,
-        previous,
-        phase: UpgradePhase::Running,
-        paused: None,
-        reason: None,
-        actor: context.command.actor.subject.clone(),
-        started_at: context.command.wall,
-        started: now,
-        ended: None,
-        waves,
-        plan,
-    })
-}
 
 /// Returns an upgrade that goes forward, or why it does not.
 pub(super) fn running(fleet: &Fleet, id: UpgradeId) -> Result<&Upgrade, Problem> {
@@ -246,13 +124,13 @@ pub(super) fn stage(
     nodes: &[NodeId],
 ) -> Result<Outcome, Problem> {
     let upgrade = running(fleet, id)?;
-    let target = upgrade.target.clone();
     let order = order(upgrade, id);
     for node in nodes {
         if stage_of(fleet, id, wave, node) != Some(&Stage::Waiting) {
             continue;
         }
-        let kind = ActionKind::Stage { target: target.clone() };
+        let Some(target) = fleet.upgrades[&id].target_of(node).cloned() else { continue };
+        let kind = ActionKind::Stage { target };
         if let Some(action) = commit_action(fleet, context, &order, node, kind) {
             set_stage(fleet, id, wave, node, Stage::Staging { action });
         }
@@ -306,24 +184,38 @@ pub(super) fn switch(
     let Some(record) = ready else {
         return Err(Problem::new(Code::Conflict, format!("wave {wave} of {id} is not drained")));
     };
-    let nodes: Vec<NodeId> = staged(fleet, record, &upgrade.plan.service);
+    let actions: Vec<(NodeId, ActionKind)> = staged(fleet, record, &upgrade.plan.service)
+        .into_iter()
+        .filter_map(|node| Some((node.clone(), way_to_target(fleet, upgrade, &node)?)))
+        .collect();
     let order = order(upgrade, id);
-    let template = Switch {
-        target: upgrade.target.clone(),
-        expected: None,
-        drain: upgrade.plan.gates.drain,
-        in_flight: in_flight(fleet, &order.service),
-        // The confirm follows the bake at once; a step's deadline more covers a change of leader.
-        revert_after: Span(upgrade.plan.gates.bake.0 + upgrade.plan.gates.step_deadline.0),
-    };
-    for node in nodes {
-        let expected = fleet.recorded(&node, &order.service);
-        let kind = ActionKind::Switch(Switch { expected, ..template.clone() });
+    for (node, kind) in actions {
         if let Some(switch) = commit_action(fleet, context, &order, &node, kind) {
             set_stage(fleet, id, wave, &node, Stage::Switching { switch });
         }
     }
     Ok(Outcome::Upgrade(id))
+}
+
+/// Returns the action that brings a node to where the upgrade wants it.
+fn way_to_target(fleet: &Fleet, upgrade: &Upgrade, node: &NodeId) -> Option<ActionKind> {
+    let gates = &upgrade.plan.gates;
+    let service = &upgrade.plan.service;
+    let expected = fleet.recorded(node, service);
+    let in_flight = in_flight(fleet, service);
+    if upgrade.plan.operation == Operation::Stop {
+        return Some(ActionKind::Halt(Halt { expected, drain: gates.drain, in_flight }));
+    }
+    Some(ActionKind::Switch(Switch {
+        target: upgrade.target_of(node)?.clone(),
+        expected,
+        drain: gates.drain,
+        in_flight,
+        // The confirm follows the bake at once; a step's deadline more covers a change of leader.
+        revert_after: Span(gates.bake.0 + gates.step_deadline.0),
+        recreate: upgrade.plan.operation == Operation::Recreate,
+        stopped: upgrade.stopped.contains(node),
+    }))
 }
 
 /// Commits the confirm of every node of a wave that is up.
@@ -435,6 +327,7 @@ fn advance(fleet: &mut Fleet, id: UpgradeId) {
                     Stage::Up { .. }
                         | Stage::Confirming { .. }
                         | Stage::Confirmed { .. }
+                        | Stage::Stopped { .. }
                         | Stage::Skipped { .. }
                         | Stage::Failed { .. }
                         | Stage::Reverted
@@ -492,6 +385,7 @@ fn end(fleet: &mut Fleet, id: UpgradeId) {
     upgrade.paused = None;
     let (service, version) = (upgrade.plan.service.clone(), upgrade.plan.to.clone());
     if phase == UpgradePhase::Succeeded
+        && let Some(version) = version
         && let Some(release) = fleet.releases.get_mut(&service).and_then(|r| r.get_mut(&version))
     {
         release.good = true;

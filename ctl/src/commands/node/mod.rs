@@ -1,7 +1,10 @@
 //! Nodes: hosts with an agent.
 
+mod cordon;
+mod drain;
 mod list;
 mod remove;
+mod r#return;
 
 use crate::App;
 use crate::error::{Failure, Outcome};
@@ -10,6 +13,9 @@ use crate::error::{Failure, Outcome};
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     List(list::Args),
+    Drain(drain::Args),
+    Cordon(cordon::Args),
+    Return(r#return::Args),
     Remove(remove::Args),
 }
 
@@ -17,6 +23,9 @@ pub enum Command {
 pub(super) async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::List(args) => list::run(app, args).await,
+        Command::Drain(args) => drain::run(app, args).await,
+        Command::Cordon(args) => cordon::run(app, args).await,
+        Command::Return(args) => r#return::run(app, args).await,
         Command::Remove(args) => remove::run(app, args).await,
     }
 }

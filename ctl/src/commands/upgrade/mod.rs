@@ -7,7 +7,7 @@ mod resume;
 mod rollback;
 mod start;
 mod status;
-mod watch;
+pub(super) mod watch;
 
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{List, UpgradeView};
@@ -92,7 +92,7 @@ impl Steer {
 }
 
 /// Prints the upgrade after a change, with the command that follows it.
-fn changed(app: &App, reply: &Reply<UpgradeView>) -> Result<Outcome, Failure> {
+pub(super) fn changed(app: &App, reply: &Reply<UpgradeView>) -> Result<Outcome, Failure> {
     let id = reply.value.id.to_string();
     app.out.reply(reply, |view| {
         let text = status(view, app.out.style());
@@ -119,7 +119,7 @@ fn only_running<'a>(app: &App, items: &'a [UpgradeView]) -> Result<&'a UpgradeVi
         several => {
             let problem = usage(format!("{} upgrades are running: name one", several.len()));
             Err(several.iter().fold(problem, |problem, view| {
-                problem.because(format!("{} of {} to {}", view.id, view.service, view.to))
+                problem.because(format!("{} of {}: {}", view.id, view.service, view.words()))
             }))
         }
     }

@@ -2,12 +2,13 @@
 
 use trireme_proto::plan::PlanId;
 use trireme_proto::problem::{Code, Problem};
+use trireme_proto::view::{PlanView, UpgradeView};
 use trireme_proto::wire::{PlanUpgradeRequest, StartUpgradeRequest};
 
 use super::super::usage;
 use super::{changed, watch};
 use crate::App;
-use crate::client::Client;
+use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome};
 use crate::output::plan::render;
 use crate::terminal;
@@ -45,14 +46,20 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     if ask {
         confirm(app, &client, &args.plan).await?;
     }
-    let reply = client
-        .start_upgrade(StartUpgradeRequest {
-            origin: Some(client.origin()),
-            plan: args.plan.to_string(),
-            dry_run: args.dry_run,
-        })
-        .await?;
-    if args.watch && !args.dry_run {
+    let id = args.plan.to_string();
+    let request = StartUpgradeRequest {
+        origin: Some(client.origin()),
+        plan: id.clone(),
+        dry_run: args.dry_run,
+    };
+    if args.dry_run {
+        let reply: Reply<PlanView> = client.start_upgrade(request).await?;
+        let start = app.command(&["upgrade", "start", &id, "--watch"]);
+        app.out.reply(&reply, |plan| render(plan, &start, app.out.style()))?;
+        return Ok(Outcome::Done);
+    }
+    let reply: Reply<UpgradeView> = client.start_upgrade(request).await?;
+    if args.watch {
         watch::follow(app, &client, &reply.value.id.to_string()).await
     } else {
         changed(app, &reply)

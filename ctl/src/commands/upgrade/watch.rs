@@ -33,7 +33,11 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
 }
 
 /// Follows an upgrade to its end and returns how it ended.
-pub(super) async fn follow(app: &App, client: &Client, name: &str) -> Result<Outcome, Failure> {
+pub(in crate::commands) async fn follow(
+    app: &App,
+    client: &Client,
+    name: &str,
+) -> Result<Outcome, Failure> {
     app.on_interrupt(detached(app, name));
     let mut watch = client.watch_upgrade(name);
     let mut progress = Progress::new(&app.out);
@@ -95,7 +99,7 @@ fn still_running(app: &App, name: &str, failure: Failure) -> Failure {
 fn ended(app: &App, view: &UpgradeView) -> Result<Outcome, Failure> {
     let id = view.id.to_string();
     let why = view.reason.clone().unwrap_or_else(|| "no reason was given".to_owned());
-    let what = format!("{id} of {} to {}", view.service, view.to);
+    let what = format!("{id} of {}, {},", view.service, view.words());
     match view.phase {
         UpgradePhase::Succeeded => Ok(Outcome::Done),
         UpgradePhase::RolledBack => {

@@ -301,7 +301,7 @@ fn a_region_with_too_few_nodes_says_so() {
     log.fleet.nodes.remove(&"gcp-2".parse::<NodeId>().unwrap());
     let takes = [("aws-1".parse().unwrap(), "web".parse().unwrap())].into();
     let class = crate::state::fleet::Class::Upgrade;
-    let ask = ledger::Ask { class, takes: &takes, within: None };
+    let ask = ledger::Ask::new(class, &takes);
     let refused = ledger::judge(&log.fleet, &log.evidence(), ask).unwrap_err();
     let why = "region gcp would not: it has 1 node(s) and needs 2";
     assert!(refused.why.iter().any(|line| line == why), "{:?}", refused.why);

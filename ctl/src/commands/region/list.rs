@@ -1,0 +1,21 @@
+//! `trictl region list`: places whose nodes fail together, and what each serves.
+
+use super::super::get::{Consistency, Kind, print, request};
+use crate::App;
+use crate::error::{Failure, Outcome};
+
+/// List regions
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How sure the answer must be
+    #[arg(long, value_enum, default_value_t)]
+    consistency: Consistency,
+}
+
+/// Lists regions.
+pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
+    let kind = Kind::Region;
+    let request = request(kind.word(), String::new(), args.consistency);
+    print(app, &app.client()?, kind, request).await?;
+    Ok(Outcome::Done)
+}
