@@ -3,6 +3,7 @@
 //! A submission is made by the controller that authenticated the caller, and decided by the
 //! leader before it is proposed. Refusals are recorded too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,11 +135,18 @@ async fn hand_over(brain: &Brain, to: u64) -> Result<(), Problem> {
 async fn command(brain: &Brain, submission: Submission) -> Command {
     let mut body = submission.body;
     match &mut body {
-        Body::Apply { evidence, .. } | Body::Drain { evidence, .. } => {
-            *evidence = brain.evidence();
+        Body::Apply { evidence, .. } => *evidence = brain.evidence(),
+        Body::StartUpgrade { plan, evidence } => {
+            *evidence = settled(brain, [plan.service.clone()].into()).await;
         }
-        Body::StartUpgrade { plan, evidence } => *evidence = settled(brain, &plan.service).await,
-        Body::Operate { service, evidence, .. } => *evidence = settled(brain, service).await,
+        Body::Operate { service, evidence, .. } => {
+            *evidence = settled(brain, [service.clone()].into()).await;
+        }
+        Body::Drain { place, evidence, .. } => {
+            let pairs = brain.read(|fleet| fleet.pairs_at(place));
+            *evidence =
+                settled(brain, pairs.into_iter().map(|(_, service)| service).collect()).await;
+        }
         _ => {}
     }
     Command {
@@ -151,16 +159,18 @@ async fn command(brain: &Brain, submission: Submission) -> Command {
     }
 }
 
-/// Returns evidence in which nodes speak of `service` as it was left by what was last done to it.
-async fn settled(brain: &Brain, service: &ServiceId) -> Evidence {
+/// Returns evidence in which nodes speak of services as they were left by what was last done.
+async fn settled(brain: &Brain, services: BTreeSet<ServiceId>) -> Evidence {
     let is_settled = |evidence: &Evidence| {
         brain.read(|fleet| {
-            // While it is being upgraded nodes are behind for good reason, and it is refused.
-            fleet.active_upgrade(service).is_some()
-                || fleet
-                    .services
-                    .get(service)
-                    .is_none_or(|record| ledger::is_settled(fleet, evidence, &record.manifest))
+            services.iter().all(|service| {
+                // While it is being upgraded nodes are behind for good reason, and it is refused.
+                fleet.active_upgrade(service).is_some()
+                    || fleet
+                        .services
+                        .get(service)
+                        .is_none_or(|record| ledger::is_settled(fleet, evidence, &record.manifest))
+            })
         })
     };
     let _asking = brain.ask_often();

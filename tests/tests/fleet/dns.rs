@@ -30,7 +30,7 @@ async fn ask(server: SocketAddr, name: &str, kind: RecordType) -> (ResponseCode,
 }
 
 /// Returns what every controller answers for the service.
-async fn answers(rig: &Rig) -> Vec<BTreeSet<IpAddr>> {
+pub(crate) async fn answers(rig: &Rig) -> Vec<BTreeSet<IpAddr>> {
     let name = format!("{WEB}.{}.", rig.fleet.shape().domain);
     let mut answers = Vec::new();
     for controller in rig.fleet.controllers() {

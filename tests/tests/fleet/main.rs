@@ -19,6 +19,7 @@ mod identity;
 mod join;
 mod machine;
 mod nginx;
+mod operate;
 mod orphaned;
 mod people;
 mod refused;

@@ -99,7 +99,10 @@ fn still_running(app: &App, name: &str, failure: Failure) -> Failure {
 fn ended(app: &App, view: &UpgradeView) -> Result<Outcome, Failure> {
     let id = view.id.to_string();
     let why = view.reason.clone().unwrap_or_else(|| "no reason was given".to_owned());
-    let what = format!("{id} of {}, {},", view.service, view.words());
+    let what = match &view.to {
+        Some(version) => format!("{id} of {} to {version}", view.service),
+        None => format!("{id}, the {} of {},", view.operation, view.service),
+    };
     match view.phase {
         UpgradePhase::Succeeded => Ok(Outcome::Done),
         UpgradePhase::RolledBack => {
