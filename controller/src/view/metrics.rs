@@ -121,7 +121,7 @@ fn state_of(node: &Node, service: &Service) -> usize {
 }
 
 fn upgrade(lens: Lens<'_>, service: &Service, page: &mut Page) {
-    let Some(id) = lens.fleet.newest_upgrade(&service.name) else { return };
+    let Some(id) = lens.fleet.newest_upgrade(&service.name, |_| true) else { return };
     let Some(upgrade) = lens.fleet.upgrades.get(&id) else { return };
     let name = service.name.as_str();
     for (phase, word) in PHASES {
