@@ -26,7 +26,7 @@ async fn a_restart_under_load_fails_no_request_and_starts_every_node_once_more()
         assert_eq!(dry.exits(0).json()["plan"]["operation"], "restart");
         web::assert_started(&rig, &["1.0.0", "1.0.0"]);
         // It is one record of the audit, with who, what, where and why it was allowed.
-        let audit = rig.trictl(&["audit", "list", "--json"]).await.exits(0).json();
+        let audit = rig.trictl(&["audit", "list", "--limit", "500"]).await.exits(0).json();
         let records = audit["items"].as_array().unwrap().iter();
         let restarts: Vec<_> = records.filter(|r| r["action"] == "service.restart").collect();
         assert_eq!(restarts.len(), 1, "{restarts:?}");
