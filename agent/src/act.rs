@@ -31,7 +31,9 @@ pub(crate) async fn run<H: Host>(host: &H, task: &Task) -> Outcome {
             }
         }),
         Work::Point { spec } => host.point(service, spec.as_ref()).await,
-        Work::Start { .. } => host.start(service, key.action).await.map(|_| ()),
+        Work::Start { recreate, .. } => {
+            host.start(service, key.action, *recreate).await.map(|_| ())
+        }
         Work::Gate { .. } => {
             return Outcome::Failed("the gate is not a step of the host".to_owned());
         }
@@ -51,7 +53,7 @@ pub(crate) async fn probe<H: Host>(host: &H, task: &Task) -> Probed {
         Work::Point { spec } => {
             host.probe_point(service, spec.as_ref().map(RunSpec::digest).as_ref())
         }
-        Work::Start { spec } => host.probe_start(service, &spec.digest(), key.action),
+        Work::Start { spec, .. } => host.probe_start(service, &spec.digest(), key.action),
         Work::Quiesce { .. } | Work::Gate { .. } => Found::NotDone,
     };
     info!(action = %key.action, step = %key.step, %service, ?found, "probed after a restart");

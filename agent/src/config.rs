@@ -4,6 +4,7 @@
 //! data: /var/lib/trireme-agent
 //! controllers: [10.1.0.10:7401, {address: "10.2.0.10:7401", region: aliyun}]
 //! join: {address: "10.1.0.10:7402", token_file: /etc/trireme/token}
+//! drivers: {compose: {projects: [dvn], files: [/opt/dvn]}}
 //! log: {format: json, level: info}
 //! telemetry: {listen: 127.0.0.1:7405}
 //! ```
@@ -20,6 +21,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use trireme_proto::id::RegionId;
 use trireme_telemetry::{Options as Telemetry, OptionsError};
+
+use crate::host::Drivers;
 
 /// Largest configuration that is read, in bytes.
 const FILE_LEN_MAX: u64 = 64 * 1024;
@@ -87,6 +90,9 @@ pub struct Config {
     /// How to join; needed only until the node has joined.
     #[serde(default)]
     pub join: Option<Join>,
+    /// What may be driven here beside processes; nothing unless it is named.
+    #[serde(default)]
+    pub drivers: Drivers,
     /// What to log.
     #[serde(default)]
     pub log: Log,
@@ -272,6 +278,7 @@ fn message(full: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::ComposeHost;
 
     fn error(text: &str) -> String {
         Config::parse("agent.yaml", text).unwrap_err().to_string()
@@ -284,6 +291,7 @@ mod tests {
             "data: /var/lib/trireme-agent\n\
              controllers: [10.1.0.10:7401, {address: '[::1]:7401', region: aliyun}]\n\
              join: {address: 'join.example:7402', token_file: /etc/token}\n\
+             drivers: {compose: {projects: [dvn, 'pool-*'], files: [/opt]}}\n\
              log: {format: json, level: warn}\n",
         )
         .unwrap();
@@ -303,6 +311,13 @@ mod tests {
                     address: address("join.example:7402"),
                     token_file: Some("/etc/token".into())
                 }),
+                drivers: Drivers {
+                    compose: ComposeHost {
+                        projects: vec!["dvn".parse().unwrap(), "pool-*".parse().unwrap()],
+                        files: vec!["/opt".into()],
+                        ..ComposeHost::default()
+                    },
+                },
                 log: Log { format: LogFormat::Json, level: LogLevel::Warn },
                 telemetry: Telemetry::default(),
             }

@@ -24,6 +24,8 @@ const RESTARTS_MAX: u64 = 3;
 
 /// Name under which a process that does not run stands among the failing checks.
 const PROCESS: &str = "process";
+/// Name under which what runs it, the engine of containers, says that it is not well.
+const ENGINE: &str = "engine";
 
 /// Follows services from what the host and the checks say.
 #[derive(Debug, Default)]
@@ -89,7 +91,9 @@ impl Watch {
         observation: &Observation,
         now: Millis,
     ) -> bool {
-        let RunState::Running { pid } = observation.state else { return false };
+        let (RunState::Running { pid } | RunState::Unwell { pid, .. }) = observation.state else {
+            return false;
+        };
         let known = self.runs.insert(service.clone(), Run { pid, since: now });
         if let Some(known) = known.filter(|known| known.pid == pid) {
             self.runs.insert(service.clone(), known);
@@ -124,7 +128,8 @@ impl Watch {
             RunState::Backoff { why } if observation.restart >= RESTARTS_MAX => {
                 Gate::Failed(format!("its process ended {} times: {why}", observation.restart))
             }
-            RunState::Backoff { .. } => Gate::Waits(None),
+            RunState::Broken { why } => Gate::Failed(why.clone()),
+            RunState::Backoff { .. } | RunState::Unwell { .. } => Gate::Waits(None),
             RunState::Running { .. } if self.has_checks(service) => {
                 if self.serves(service, observation) { Gate::Passed } else { Gate::Waits(None) }
             }
@@ -149,11 +154,14 @@ impl Watch {
     }
 
     /// Returns why a gate is not passed, for people.
-    pub(crate) fn why_not(&self, service: &ServiceId) -> String {
+    pub(crate) fn why_not(&self, service: &ServiceId, observation: &Observation) -> String {
         let failing = self.board.verdict(service).failing;
-        let checks: Vec<_> =
-            failing.iter().map(|(name, message)| format!("check {name}: {message}")).collect();
-        checks.join("; ")
+        let checks = failing.iter().map(|(name, message)| format!("check {name}: {message}"));
+        let own = match &observation.state {
+            RunState::Unwell { why, .. } | RunState::Backoff { why } => Some(why.clone()),
+            _ => None,
+        };
+        own.into_iter().chain(checks).collect::<Vec<_>>().join("; ")
     }
 
     /// Returns what is said of the service from now on.
@@ -169,6 +177,10 @@ impl Watch {
         let mut failing = BTreeMap::new();
         match &observation.state {
             RunState::Running { .. } => failing = self.board.verdict(service).failing,
+            RunState::Unwell { why, .. } => {
+                failing = self.board.verdict(service).failing;
+                failing.insert(ENGINE.to_owned(), why.clone());
+            }
             RunState::NeverStarted => {}
             down => {
                 failing.insert(PROCESS.to_owned(), wording(down));
@@ -198,6 +210,7 @@ fn wording(state: &RunState) -> String {
         RunState::Stopping { .. } => "is stopping".to_owned(),
         RunState::Backoff { why } => format!("is started again soon: {why}"),
         RunState::Exited { exit } => exit.to_string(),
+        RunState::Unwell { why, .. } | RunState::Broken { why } => why.clone(),
     }
 }
 

@@ -223,7 +223,11 @@ impl Documents {
     pub fn known(&self, fleet: &Fleet) -> Known {
         Known {
             regions: fleet.regions.keys().cloned().collect(),
-            services: fleet.services.keys().cloned().collect(),
+            services: fleet
+                .services
+                .iter()
+                .map(|(name, record)| (name.clone(), record.manifest.driver.clone()))
+                .collect(),
             // That a release never changes is decided in apply, with everything else that can
             // have changed meanwhile.
             releases: BTreeMap::new(),

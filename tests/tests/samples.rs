@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use trireme_proto::manifest;
+use trireme_proto::model::{Driver, Object};
 use trireme_telemetry::{Kind, Metric};
 
 fn deploy(name: &str) -> PathBuf {
@@ -53,6 +54,7 @@ fn an_agent_starts_from_the_sample_and_finds_the_controllers_of_the_other_one() 
         .map(|one| (one.address.to_string(), one.region.as_ref().map(ToString::to_string)));
     let there = fleet.controllers.iter().map(|one| (one.api.clone(), Some(one.region.to_string())));
     assert_eq!(known.collect::<Vec<_>>(), there.collect::<Vec<_>>());
+    assert_eq!(agent.drivers.compose.files, [Path::new("/opt/dvn")]);
     let join = agent.join.unwrap();
     assert!(fleet.controllers.iter().any(|one| one.enrol == join.address.as_str()));
 }
@@ -62,6 +64,20 @@ fn the_sample_manifest_is_one() {
     let objects = manifest::parse("manifest.yaml", &text("manifest.yaml")).unwrap();
     let kinds: Vec<_> = objects.iter().map(|one| one.value.kind()).collect();
     assert_eq!(kinds, ["Region", "Region", "Region", "Service", "Release"]);
+}
+
+#[test]
+fn the_sample_project_is_one_and_the_sample_agent_may_drive_it() {
+    let regions = manifest::parse("manifest.yaml", &text("manifest.yaml")).unwrap();
+    let objects = manifest::parse("compose.yaml", &text("compose.yaml")).unwrap();
+    let all: Vec<_> = regions.iter().chain(&objects).map(|one| one.value.clone()).collect();
+    assert_eq!(manifest::validate_set(&all, &manifest::Known::default()), []);
+    let Object::Service(service) = &objects[0].value else { panic!("not a service") };
+    let Driver::Compose(compose) = &service.driver else { panic!("not a project") };
+    let agent = trireme_agent::config::Config::load(&deploy("agent.yaml")).unwrap();
+    let allowed = agent.drivers.compose;
+    assert_eq!(allowed.projects, [compose.project.parse().unwrap()]);
+    assert!(allowed.files.iter().any(|dir| Path::new(&compose.file).starts_with(dir)));
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub enum Fetched {
         /// Length of the file.
         bytes: u64,
     },
+    /// Images were brought to the engine.
+    Images,
 }
 
 /// Tells why an artifact did not arrive.

@@ -3,7 +3,8 @@
 //! ```text
 //! services/<service>/
 //!   current.json          what the next start runs, and what ran before, newest first
-//!   run.json              the process (record.rs)
+//!   run.json              the process (record.rs), or in place of it
+//!   project.json          the project of the Docker engine (compose/record.rs)
 //!   releases/<digest>/    spec.json and artifact; <digest> is of the whole specification
 //!   data/                 working directory of the service, never touched
 //!   log/                  its output
@@ -19,10 +20,12 @@ use serde::{Deserialize, Serialize};
 use trireme_proto::action::RunSpec;
 use trireme_proto::digest::Digest;
 use trireme_proto::id::ServiceId;
+use trireme_proto::model::Driver;
 
 use super::facts::{Facts, NodeFacts};
 use super::record::RunRecord;
-use super::{HostError, durable, release_name};
+use super::unit::{KINDS, Kind};
+use super::{HostError, compose, durable, release_name};
 
 /// Releases kept of those that once were current, and again as many that never were: enough to
 /// go back several times without fetching.
@@ -80,8 +83,19 @@ impl ServiceDir {
         self.root.join("current.json")
     }
 
-    fn run(&self) -> PathBuf {
-        self.root.join("run.json")
+    /// Returns the path of what a supervisor of that kind remembers.
+    pub(super) fn record(&self, kind: Kind) -> PathBuf {
+        self.file(kind.record())
+    }
+
+    /// Returns the path of a file of the service's own.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Returns the path of a file that is kept with a release.
+    pub(super) fn in_release(&self, spec: &Digest, name: &str) -> PathBuf {
+        self.release(spec).join(name)
     }
 
     /// Returns the working directory of the service.
@@ -96,7 +110,7 @@ impl ServiceDir {
 
     /// Returns the path of a release's file.
     pub(super) fn artifact(&self, spec: &Digest) -> PathBuf {
-        self.release(spec).join("artifact")
+        self.in_release(spec, "artifact")
     }
 
     /// Returns what placeholders stand for when `spec` runs, or nothing does.
@@ -131,6 +145,32 @@ impl ServiceDir {
         durable::read_json(&self.release(digest).join("spec.json"))
     }
 
+    /// Returns the specification with that digest, which must have been added.
+    pub(super) fn load(&self, digest: &Digest) -> Result<RunSpec, HostError> {
+        self.spec(digest)?.ok_or_else(|| HostError::NotStaged {
+            release: format!("{} with digest {}", self.service, digest.short()),
+        })
+    }
+
+    /// Returns what the service is pointed at, or else what was staged last.
+    pub(super) fn newest(&self) -> Result<Option<RunSpec>, HostError> {
+        if let Some(digest) = self.current()? {
+            return self.spec(&digest);
+        }
+        let mut staged: Vec<(SystemTime, Digest)> = Vec::new();
+        for digest in self.on_disk()? {
+            staged.push((self.added(&digest)?, digest));
+        }
+        staged.iter().max().map_or(Ok(None), |(_, digest)| self.spec(digest))
+    }
+
+    /// Returns which supervisor looks after the service, if that was ever said.
+    pub(super) fn kind(&self) -> Result<Option<Kind>, HostError> {
+        let recorded = KINDS.into_iter().find(|kind| self.record(*kind).exists());
+        let staged = || Ok(self.newest()?.map(|spec| Kind::of(&spec.driver)));
+        recorded.map_or_else(staged, |kind| Ok(Some(kind)))
+    }
+
     /// Returns the digest of what the next start runs.
     pub(super) fn current(&self) -> Result<Option<Digest>, HostError> {
         Ok(self.read_pointer()?.current)
@@ -145,10 +185,8 @@ impl ServiceDir {
         running: Option<&Digest>,
     ) -> Result<(), HostError> {
         let digest = spec.map(RunSpec::digest);
-        if let (Some(spec), Some(digest)) = (spec, &digest) {
-            if !self.artifact(digest).is_file() {
-                return Err(HostError::NotStaged { release: release_name(spec) });
-            }
+        self.require_staged(spec)?;
+        if let Some(spec) = spec {
             self.add(spec)?;
         }
         let mut pointer = self.read_pointer()?;
@@ -168,11 +206,7 @@ impl ServiceDir {
         let mut others: Vec<(SystemTime, Digest)> = Vec::new();
         for digest in self.on_disk()? {
             if !kept.contains(&digest) {
-                let dir = self.release(&digest);
-                let added = fs::metadata(&dir)
-                    .and_then(|metadata| metadata.modified())
-                    .map_err(HostError::io("look at", dir))?;
-                others.push((added, digest));
+                others.push((self.added(&digest)?, digest));
             }
         }
         others.sort_unstable();
@@ -182,6 +216,28 @@ impl ServiceDir {
             fs::remove_dir_all(&dir).map_err(HostError::io("remove", dir))?;
         }
         Ok(())
+    }
+
+    /// Refuses what was not staged.
+    pub(super) fn require_staged(&self, spec: Option<&RunSpec>) -> Result<(), HostError> {
+        match spec.filter(|spec| !self.is_staged(spec, &spec.digest())) {
+            Some(spec) => Err(HostError::NotStaged { release: release_name(spec) }),
+            None => Ok(()),
+        }
+    }
+
+    fn is_staged(&self, spec: &RunSpec, digest: &Digest) -> bool {
+        match spec.driver {
+            Driver::Process(_) => self.artifact(digest).is_file(),
+            Driver::Compose(_) => compose::is_staged(self, spec),
+        }
+    }
+
+    /// Returns when a release was added.
+    fn added(&self, digest: &Digest) -> Result<SystemTime, HostError> {
+        let dir = self.release(digest);
+        let metadata = fs::metadata(&dir).and_then(|metadata| metadata.modified());
+        metadata.map_err(HostError::io("look at", dir))
     }
 
     fn on_disk(&self) -> Result<Vec<Digest>, HostError> {
@@ -200,12 +256,12 @@ impl ServiceDir {
 
     /// Returns what is recorded of the process; `None` if nothing was ever started.
     pub(super) fn read_run(&self) -> Result<Option<RunRecord>, HostError> {
-        durable::read_json(&self.run())
+        durable::read_json(&self.record(Kind::Process))
     }
 
     /// Records the process.
     pub(super) fn write_run(&self, record: &RunRecord) -> Result<(), HostError> {
-        durable::write_json(&self.run(), record)
+        durable::write_json(&self.record(Kind::Process), record)
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -17,14 +18,17 @@ use tracing::debug;
 use trireme_proto::action::RunSpec;
 use trireme_proto::digest::Digest;
 use trireme_proto::id::{ActionId, ServiceId};
+use trireme_proto::model::Driver;
 use trireme_proto::time::Span;
 
+use super::allow::Drivers;
 use super::artifact::{self, Fetched};
+use super::compose::{self, Docker};
 use super::layout::ServiceDir;
-use super::process::{Command, Supervisor};
+use super::unit::{Command, Given, Kind, Unit};
 use super::{
     Facts, Host, HostError, NodeFacts, Observation, Probed, Quiesced, RunState, Started, Stopped,
-    blocking, procfs, release_name,
+    blocking, durable, process, procfs, release_name,
 };
 use crate::http::Client;
 
@@ -45,6 +49,7 @@ pub struct Machine {
     node: Arc<RwLock<NodeFacts>>,
     boot: Arc<str>,
     client: Arc<Client>,
+    docker: Arc<Docker>,
     units: Mutex<Units>,
     changes: Arc<watch::Sender<u64>>,
 }
@@ -53,14 +58,6 @@ pub struct Machine {
 struct Units {
     by_service: BTreeMap<ServiceId, Unit>,
     tasks: JoinSet<()>,
-}
-
-/// How a supervisor is reached.
-#[derive(Debug, Clone)]
-struct Unit {
-    dir: ServiceDir,
-    commands: mpsc::Sender<Command>,
-    seen: watch::Receiver<Observation>,
 }
 
 impl Machine {
@@ -72,6 +69,7 @@ impl Machine {
         root: &Path,
         node: NodeFacts,
         client: Arc<Client>,
+        drivers: Drivers,
     ) -> Result<Self, HostError> {
         let services = root.join("services");
         fs::create_dir_all(&services).map_err(HostError::io("make", &services))?;
@@ -83,12 +81,13 @@ impl Machine {
             node: Arc::new(RwLock::new(node)),
             boot: boot.into(),
             client,
+            docker: Arc::new(Docker::new(drivers.compose)),
             units: Mutex::default(),
             changes: Arc::new(watch::Sender::new(0)),
             services,
         };
         for service in machine.on_disk()? {
-            machine.supervise(service).await?;
+            machine.supervise(service, None).await?;
         }
         Ok(machine)
     }
@@ -121,31 +120,61 @@ impl Machine {
         ServiceDir::new(&self.services, service.clone())
     }
 
-    /// Returns the service's supervisor, made when it is first needed.
-    async fn supervise(&self, service: ServiceId) -> Result<Unit, HostError> {
+    /// Returns the service's supervisor, made when it is first needed; `kind` says which one
+    /// where nothing on disk does.
+    async fn supervise(&self, service: ServiceId, kind: Option<Kind>) -> Result<Unit, HostError> {
         if let Some(unit) = self.units().by_service.get(&service) {
             return Ok(unit.clone());
         }
         let dir = self.dir(&service);
         dir.prepare()?;
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        let supervisor = Supervisor::open(
-            dir.clone(),
-            Arc::clone(&self.node),
-            Arc::clone(&self.boot),
-            Arc::clone(&self.changes),
-        )
-        .await?;
+        let kind = dir.kind()?.or(kind).unwrap_or(Kind::Process);
+        let given = Given {
+            dir: dir.clone(),
+            node: Arc::clone(&self.node),
+            boot: Arc::clone(&self.boot),
+            changes: Arc::clone(&self.changes),
+        };
+        let (seen, run): (_, BoxFuture<'static, ()>) = match kind {
+            Kind::Process => {
+                let supervisor = process::Supervisor::open(given).await?;
+                (supervisor.watch(), Box::pin(supervisor.run(inbox)))
+            }
+            Kind::Compose => {
+                let docker = Arc::clone(&self.docker);
+                let supervisor = compose::Supervisor::open(given, docker).await?;
+                (supervisor.watch(), Box::pin(supervisor.run(inbox)))
+            }
+        };
         let mut units = self.units();
         let Units { by_service, tasks } = &mut *units;
         // Two callers may have come here at once; a service that had no supervisor has no
         // process either, so the second one's is dropped unused.
         let unit = by_service.entry(service).or_insert_with(|| {
-            let unit = Unit { dir, commands, seen: supervisor.watch() };
-            tasks.spawn(supervisor.run(inbox));
-            unit
+            tasks.spawn(run);
+            Unit { kind, dir, commands, seen }
         });
         Ok(unit.clone())
+    }
+
+    /// Returns the supervisor that can start `spec`; one of another driver, under which nothing
+    /// runs any more, gives way to it.
+    async fn take_over(&self, service: &ServiceId, spec: &RunSpec) -> Result<(), HostError> {
+        let kind = Kind::of(&spec.driver);
+        let unit = self.supervise(service.clone(), Some(kind)).await?;
+        if unit.kind == kind {
+            return Ok(());
+        }
+        let seen = unit.seen.borrow().clone();
+        if let (true, Some(version), Some(action)) = (seen.is_running(), seen.version, seen.action)
+        {
+            return Err(HostError::Occupied { service: service.clone(), version, action });
+        }
+        let record = unit.dir.record(unit.kind);
+        durable::remove(&record).map_err(HostError::io("remove", record))?;
+        self.units().by_service.remove(service);
+        self.supervise(service.clone(), Some(kind)).await.map(drop)
     }
 
     async fn ask<T>(
@@ -153,7 +182,7 @@ impl Machine {
         service: &ServiceId,
         command: impl FnOnce(oneshot::Sender<Result<T, HostError>>) -> Command,
     ) -> Result<T, HostError> {
-        let unit = self.supervise(service.clone()).await?;
+        let unit = self.supervise(service.clone(), None).await?;
         let ending = || HostError::Ending { service: service.clone() };
         let (reply, answer) = oneshot::channel();
         unit.commands.send(command(reply)).await.map_err(|_| ending())?;
@@ -179,13 +208,26 @@ impl Machine {
 
 impl Host for Machine {
     async fn fetch(&self, spec: &RunSpec) -> Result<Fetched, HostError> {
-        let unit = self.supervise(spec.release.service.clone()).await?;
+        let release = || release_name(spec);
+        let service = &spec.release.service;
+        let unit = self.supervise(service.clone(), Some(Kind::of(&spec.driver))).await?;
         let (dir, added) = (unit.dir.clone(), spec.clone());
         blocking(move || dir.add(&added)).await?;
-        let to = unit.dir.artifact(&spec.digest());
-        artifact::fetch(&self.client, &spec.release.artifact, &to)
-            .await
-            .map_err(|source| HostError::Fetch { release: release_name(spec), source })
+        let dir = unit.dir;
+        let fetched = match (&spec.driver, &spec.release.artifact) {
+            (Driver::Process(_), Some(file)) => {
+                let to = dir.artifact(&spec.digest());
+                let fetched = artifact::fetch(&self.client, file, &to).await;
+                fetched.map_err(|source| HostError::Fetch { release: release(), source })?
+            }
+            (Driver::Process(_), None) => {
+                return Err(HostError::NotStaged { release: release() });
+            }
+            (Driver::Compose(_), _) => self.docker.fetch(spec, &dir, &self.node()).await?,
+        };
+        // It may run already, though nobody here has started it: that is seen from now on.
+        self.ask(service, |reply| Command::Look { reply }).await?;
+        Ok(fetched)
     }
 
     async fn staged(&self, spec: &RunSpec) -> Probed {
@@ -196,7 +238,11 @@ impl Host for Machine {
             Ok(None) => return Probed::NotDone,
             Err(error) => return Probed::Unknown(error.to_string()),
         }
-        let (path, expected) = (dir.artifact(&digest), spec.release.artifact.sha256);
+        let (path, expected) = match (&spec.driver, &spec.release.artifact) {
+            (Driver::Compose(_), _) => return self.docker.staged(spec, &dir).await,
+            (Driver::Process(_), Some(file)) => (dir.artifact(&digest), file.sha256),
+            (Driver::Process(_), None) => return Probed::NotDone,
+        };
         match blocking(move || artifact::digest_of(&path)).await {
             Ok(found) => Probed::from_bool(found == expected),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Probed::NotDone,
@@ -253,31 +299,52 @@ impl Host for Machine {
     }
 
     async fn point(&self, service: &ServiceId, spec: Option<&RunSpec>) -> Result<(), HostError> {
-        let unit = self.supervise(service.clone()).await?;
+        let kind = spec.map(|spec| Kind::of(&spec.driver));
+        let unit = self.supervise(service.clone(), kind).await?;
         let running = self.observe(service).spec;
         let spec = spec.cloned();
-        blocking(move || unit.dir.point(spec.as_ref(), running.as_ref())).await
+        blocking(move || {
+            // The pointer last: who reads it may rely on all the rest.
+            unit.dir.require_staged(spec.as_ref())?;
+            compose::point(&unit.dir, spec.as_ref().filter(|spec| is_compose(spec)))?;
+            unit.dir.point(spec.as_ref(), running.as_ref())
+        })
+        .await
     }
 
     fn probe_point(&self, service: &ServiceId, spec: Option<&Digest>) -> Probed {
-        match self.dir(service).current() {
-            Ok(current) => Probed::from_bool(current.as_ref() == spec),
-            Err(error) => Probed::Unknown(error.to_string()),
+        let pointed = || {
+            let dir = self.dir(service);
+            if dir.current()?.as_ref() != spec {
+                return Ok(false);
+            }
+            let spec = spec.map(|digest| dir.load(digest)).transpose()?;
+            compose::is_pointed(&dir, spec.as_ref().filter(|spec| is_compose(spec)))
+        };
+        match pointed() {
+            Ok(pointed) => Probed::from_bool(pointed),
+            Err(error) => Probed::Unknown(HostError::to_string(&error)),
         }
     }
 
     fn current(&self, service: &ServiceId) -> Result<Option<RunSpec>, HostError> {
         let dir = self.dir(service);
         match dir.current()? {
-            Some(digest) => dir.spec(&digest)?.map(Some).ok_or_else(|| HostError::NotStaged {
-                release: format!("{service} with digest {}", digest.short()),
-            }),
+            Some(digest) => dir.load(&digest).map(Some),
             None => Ok(None),
         }
     }
 
-    async fn start(&self, service: &ServiceId, action: ActionId) -> Result<Started, HostError> {
-        self.ask(service, |reply| Command::Start { action, reply }).await
+    async fn start(
+        &self,
+        service: &ServiceId,
+        action: ActionId,
+        recreate: bool,
+    ) -> Result<Started, HostError> {
+        if let Some(spec) = self.current(service)? {
+            self.take_over(service, &spec).await?;
+        }
+        self.ask(service, |reply| Command::Start { action, recreate, reply }).await
     }
 
     fn probe_start(&self, service: &ServiceId, spec: &Digest, action: ActionId) -> Probed {
@@ -286,7 +353,11 @@ impl Host for Machine {
         Probed::from_bool(
             same && matches!(
                 seen.state,
-                RunState::Running { .. } | RunState::Backoff { .. } | RunState::Exited { .. }
+                RunState::Running { .. }
+                    | RunState::Backoff { .. }
+                    | RunState::Exited { .. }
+                    | RunState::Unwell { .. }
+                    | RunState::Broken { .. }
             ),
         )
     }
@@ -302,4 +373,8 @@ impl Host for Machine {
         let current = self.current(service).unwrap_or_default();
         self.dir(service).facts(&self.node(), current.as_ref())
     }
+}
+
+fn is_compose(spec: &RunSpec) -> bool {
+    matches!(spec.driver, Driver::Compose(_))
 }

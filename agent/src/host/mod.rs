@@ -3,20 +3,25 @@
 //! ```text
 //!  actions ──▶ Host (trait) ──▶ Machine ──▶ layout    releases on disk, which one is current
 //!                                  │──────▶ artifact  brings a file here and proves its digest
-//!                                  └──────▶ process   one supervisor for each service
+//!                                  └──────▶ unit      one supervisor for each service:
+//!                                            process    a program of the agent's own
+//!                                            compose    a project of the Docker engine
 //! ```
 //!
 //! Every operation may be repeated, and the disruptive ones can be probed: after a crash the
 //! journal asks here what was done instead of guessing. Services outlive the agent; nothing in
 //! this module kills one because the agent ends.
 
+mod allow;
 mod artifact;
+mod compose;
 mod durable;
 mod facts;
 mod launch;
 mod layout;
 mod log;
 mod machine;
+mod outside;
 mod pidfd;
 mod process;
 mod procfs;
@@ -24,6 +29,8 @@ mod record;
 mod restart;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tool;
+mod unit;
 
 use std::future::Future;
 use std::io;
@@ -34,13 +41,16 @@ use trireme_proto::digest::Digest;
 use trireme_proto::id::{ActionId, ServiceId, Version};
 use trireme_proto::time::Span;
 
+pub use allow::{ComposeHost, Drivers, Pattern};
 pub use artifact::{FetchError, Fetched};
+pub use compose::ComposeError;
 pub use facts::{Facts, NodeFacts};
 pub(crate) use launch::{SEARCH_PATH, spawn_patiently};
 pub use machine::Machine;
 pub(crate) use pidfd::Process;
 pub use procfs::boot_id;
 pub use record::Exit;
+pub use tool::ToolError;
 
 /// What an agent's actions need of a machine; each operation may be repeated.
 pub trait Host: Send + Sync + 'static {
@@ -83,10 +93,13 @@ pub trait Host: Send + Sync + 'static {
     /// Starts what the service is pointed at, in the name of `action`.
     ///
     /// A second start of the same specification by the same action does nothing and says so.
+    /// Containers that are as they should be are started again as they are, unless `recreate`
+    /// asks for new ones; a process is always a new one.
     fn start(
         &self,
         service: &ServiceId,
         action: ActionId,
+        recreate: bool,
     ) -> impl Future<Output = Result<Started, HostError>> + Send;
 
     /// Tells whether `action` has started `spec`; whether it still runs is for checks to say.
@@ -190,6 +203,32 @@ pub enum RunState {
         /// How it ended.
         exit: Exit,
     },
+    /// It runs, but who runs it says that it is not well, or does not answer.
+    Unwell {
+        /// Its process id, if known.
+        pid: u32,
+        /// What is said of it.
+        why: String,
+    },
+    /// A part of it does not run and nothing will start it again; other parts may run.
+    Broken {
+        /// Which part, and how it ended.
+        why: String,
+    },
+}
+
+impl RunState {
+    /// Returns the process by which this run is told from others.
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Running { pid } | Self::Stopping { pid } | Self::Unwell { pid, .. } => Some(*pid),
+            Self::NeverStarted
+            | Self::Stopped
+            | Self::Backoff { .. }
+            | Self::Exited { .. }
+            | Self::Broken { .. } => None,
+        }
+    }
 }
 
 impl Observation {
@@ -199,7 +238,7 @@ impl Observation {
 
     /// Returns whether a process of the service runs.
     pub fn is_running(&self) -> bool {
-        matches!(self.state, RunState::Running { .. } | RunState::Stopping { .. })
+        self.state.pid().is_some()
     }
 }
 
@@ -249,6 +288,27 @@ pub enum HostError {
     NothingCurrent {
         /// The service.
         service: ServiceId,
+    },
+    /// The node's own configuration does not let the fleet do this.
+    #[error(transparent)]
+    NotAllowed(#[from] allow::NotAllowed),
+    /// The driver cannot run such a release.
+    #[error("release {release} cannot be run")]
+    Misfit {
+        /// Service and version.
+        release: String,
+        /// Why.
+        #[source]
+        source: trireme_proto::model::Misfit,
+    },
+    /// A compose project could not be worked on.
+    #[error("project {project} cannot be worked on")]
+    Compose {
+        /// Name of the project.
+        project: String,
+        /// Why.
+        #[source]
+        source: ComposeError,
     },
     /// Something else runs.
     #[error("service {service} already runs version {version}, started by {action}: stop it first")]

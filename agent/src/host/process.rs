@@ -16,7 +16,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 use trireme_proto::action::RunSpec;
@@ -29,7 +29,10 @@ use super::layout::ServiceDir;
 use super::pidfd::Process;
 use super::procfs::{self, Evidence};
 use super::record::{Exit, ProcessId, RunRecord, Stage};
-use super::{HostError, Observation, RunState, Started, Stopped, blocking, log, restart};
+use super::unit::{Command, Given, Teller};
+use super::{
+    HostError, Observation, RunState, Started, Stopped, blocking, log, release_name, restart,
+};
 
 /// Time a killed process has to vanish: longer means that the kernel holds it, and a person must
 /// look.
@@ -42,13 +45,6 @@ const FIND_ATTEMPTS: u32 = 3;
 /// Time between such looks.
 const FIND_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a supervisor is asked.
-#[derive(Debug)]
-pub(super) enum Command {
-    Start { action: ActionId, reply: oneshot::Sender<Result<Started, HostError>> },
-    Stop { reply: oneshot::Sender<Result<Stopped, HostError>> },
-}
-
 /// Supervises one service; see [`Supervisor::run`].
 #[derive(Debug)]
 pub(super) struct Supervisor {
@@ -59,8 +55,7 @@ pub(super) struct Supervisor {
     phase: Phase,
     /// Pause before the present run, if it was started again by policy.
     pause: Option<Duration>,
-    seen: watch::Sender<Observation>,
-    changes: Arc<watch::Sender<u64>>,
+    teller: Teller,
 }
 
 #[derive(Debug)]
@@ -80,16 +75,10 @@ enum Event {
 
 impl Supervisor {
     /// Finds out what became of the service while no agent watched; starts and stops nothing.
-    pub(super) async fn open(
-        dir: ServiceDir,
-        node: Arc<RwLock<NodeFacts>>,
-        boot: Arc<str>,
-        changes: Arc<watch::Sender<u64>>,
-    ) -> Result<Self, HostError> {
+    pub(super) async fn open(Given { dir, node, boot, changes }: Given) -> Result<Self, HostError> {
         let record = dir.read_run()?;
-        let seen = watch::Sender::new(Observation::nothing());
-        let mut this =
-            Self { dir, node, boot, record, phase: Phase::Idle, pause: None, seen, changes };
+        let teller = Teller::new(changes);
+        let mut this = Self { dir, node, boot, record, phase: Phase::Idle, pause: None, teller };
         this.recover().await?;
         this.publish();
         Ok(this)
@@ -97,7 +86,7 @@ impl Supervisor {
 
     /// Returns where what is known of the service can be read at any time.
     pub(super) fn watch(&self) -> watch::Receiver<Observation> {
-        self.seen.subscribe()
+        self.teller.watch()
     }
 
     /// Supervises until nobody can ask any more; the process stays.
@@ -130,7 +119,7 @@ impl Supervisor {
                 _ = looks.tick(), if matches!(self.phase, Phase::Running { .. }) => Event::Look,
             };
             match event {
-                Event::Command(Command::Start { action, reply }) => {
+                Event::Command(Command::Start { action, recreate: _, reply }) => {
                     let result = self.start(action).await;
                     self.publish();
                     // Nobody listens if the action ran out of time; the start stands.
@@ -140,6 +129,9 @@ impl Supervisor {
                     let result = self.stop().await;
                     self.publish();
                     let _ = reply.send(result);
+                }
+                Event::Command(Command::Look { reply }) => {
+                    let _ = reply.send(Ok(()));
                 }
                 Event::Ended => self.ended().await,
                 Event::Due => self.start_again().await,
@@ -154,15 +146,7 @@ impl Supervisor {
     }
 
     fn publish(&self) {
-        let observation = self.observe();
-        let changed = self.seen.send_if_modified(|seen| {
-            let differs = *seen != observation;
-            *seen = observation;
-            differs
-        });
-        if changed {
-            self.changes.send_modify(|count| *count += 1);
-        }
+        self.teller.tell(self.observe());
     }
 
     fn observe(&self) -> Observation {
@@ -298,7 +282,7 @@ impl Supervisor {
             .dir
             .current()?
             .ok_or_else(|| HostError::NothingCurrent { service: self.dir.service().clone() })?;
-        let spec = self.load(&digest)?;
+        let spec = self.dir.load(&digest)?;
         let mut restart = 0;
         if let Some(record) = &self.record {
             let same = record.action == action && record.spec == digest;
@@ -329,12 +313,6 @@ impl Supervisor {
         }
     }
 
-    fn load(&self, digest: &trireme_proto::digest::Digest) -> Result<RunSpec, HostError> {
-        self.dir.spec(digest)?.ok_or_else(|| HostError::NotStaged {
-            release: format!("{} with digest {}", self.dir.service(), digest.short()),
-        })
-    }
-
     /// Starts a process: intent on disk, spawn, record on disk.
     async fn launch(
         &mut self,
@@ -342,7 +320,9 @@ impl Supervisor {
         action: ActionId,
         restart: u64,
     ) -> Result<u32, HostError> {
-        let Driver::Process(driver) = &spec.driver;
+        let Driver::Process(driver) = &spec.driver else {
+            return Err(HostError::NotStaged { release: release_name(spec) });
+        };
         let service = self.dir.service();
         let nonce = getrandom::u64().map_err(|error| HostError::Io {
             verb: "draw from",
@@ -388,7 +368,7 @@ impl Supervisor {
     /// Starts the recorded specification once more; on failure after a pause again.
     async fn start_again(&mut self) {
         let Some(record) = self.record.clone() else { return };
-        let result = match self.load(&record.spec) {
+        let result = match self.dir.load(&record.spec) {
             Ok(spec) => self.launch(&spec, record.action, record.restart + 1).await,
             Err(error) => Err(error),
         };

@@ -379,7 +379,7 @@ impl Core {
             }
             (ActionKind::Confirm { .. }, _) => return None,
         };
-        let work = work(step, goal, drain, in_flight)?;
+        let work = work(step, goal, drain, in_flight, current.recreates())?;
         let key = Key { action: current.action.id, direction: current.direction, step };
         Some(Task { key, service: current.action.service.clone(), work })
     }
@@ -533,13 +533,14 @@ fn work(
     goal: Option<RunSpec>,
     drain: trireme_proto::time::Span,
     in_flight: Option<String>,
+    recreate: bool,
 ) -> Option<Work> {
     match step {
         Step::Fetch => goal.map(|spec| Work::Fetch { spec }),
         Step::Quiesce => Some(Work::Quiesce { drain, in_flight }),
         Step::Stop => Some(Work::Stop),
         Step::Point => Some(Work::Point { spec: goal }),
-        Step::Start => goal.map(|spec| Work::Start { spec }),
+        Step::Start => goal.map(|spec| Work::Start { spec, recreate }),
         Step::Gate => goal.map(|spec| Work::Gate { spec }),
         Step::Arm | Step::Disarm => None,
     }

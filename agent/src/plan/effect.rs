@@ -103,6 +103,8 @@ pub enum Work {
     Start {
         /// What is started.
         spec: RunSpec,
+        /// Whether what keeps something over a restart is made anew.
+        recreate: bool,
     },
     /// Wait until it is healthy; may be interrupted and repeated.
     Gate {

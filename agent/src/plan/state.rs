@@ -264,6 +264,13 @@ impl Current {
         self.direction == Direction::Undo || matches!(self.action.kind, ActionKind::Revert { .. })
     }
 
+    /// Returns whether its start makes anew what is as it should be: what was before comes back as
+    /// it was.
+    pub fn recreates(&self) -> bool {
+        let asked = matches!(&self.action.kind, ActionKind::Switch(switch) if switch.recreate);
+        asked && self.direction == Direction::Forward
+    }
+
     /// Returns when its time in this direction is up.
     pub fn limit(&self) -> Millis {
         self.since.saturating_add(self.action.deadline.0)

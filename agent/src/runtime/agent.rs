@@ -70,7 +70,7 @@ enum Asked {
 
 #[derive(Debug)]
 enum Answer {
-    Looked(ActionId, Result<Option<RunSpec>, String>, ServiceId),
+    Looked(ActionId, Box<Result<Option<RunSpec>, String>>, ServiceId),
     Probed(Key, Probed),
     Done(Key, Outcome),
 }
@@ -220,7 +220,7 @@ impl Agent {
         let effects = match (done, asked) {
             (Ok(Answer::Looked(action, spec, service)), _) => {
                 let observation = self.machine.observe(&service);
-                let seen = spec.map(|spec| Seen {
+                let seen = (*spec).map(|spec| Seen {
                     spec,
                     running: observation.is_running(),
                     serving: self.watch.serves(&service, &observation),
@@ -283,7 +283,7 @@ impl Agent {
                     let (machine, service) = (Arc::clone(&self.machine), look.service);
                     self.begin_job(Asked::Look(look.action), async move {
                         let spec = act::pointed_at(&*machine, &service);
-                        Answer::Looked(look.action, spec, service)
+                        Answer::Looked(look.action, Box::new(spec), service)
                     });
                 }
                 Effect::Probe(task) => {
@@ -318,7 +318,8 @@ impl Agent {
     /// Stops a wait; its end comes back as an input.
     async fn interrupt(&mut self, key: Key) -> Result<(), RunError> {
         if let Some((_, service)) = self.gate.as_ref().filter(|(gate, _)| *gate == key) {
-            let awaited = Some(self.watch.why_not(service)).filter(|why| !why.is_empty());
+            let awaited = Some(self.watch.why_not(service, &self.machine.observe(service)))
+                .filter(|why| !why.is_empty());
             return Box::pin(self.end_gate(Outcome::Interrupted(awaited))).await;
         }
         if let Some((Asked::Run(running), handle)) = &self.job

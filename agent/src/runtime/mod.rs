@@ -143,7 +143,9 @@ pub async fn run(
     let client = Arc::new(Client::new());
     let address = recovered.address.clone().unwrap_or_default();
     let facts = NodeFacts { node, region, address };
-    let machine = Machine::open(&config.data, facts.clone(), Arc::clone(&client)).await?;
+    let machine =
+        Machine::open(&config.data, facts.clone(), Arc::clone(&client), config.drivers.clone())
+            .await?;
 
     let (heard_by, heard) = mpsc::channel(HEARD_MAX);
     let (found_by, findings) = mpsc::channel(FINDINGS_MAX);

@@ -1,6 +1,7 @@
 //! The whole agent with real processes, a real disk and real TLS; only the controller is told
 //! what to say.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -125,7 +126,11 @@ impl Rig {
             region: "aws".parse().unwrap(),
             address: "127.1.0.1".to_owned(),
         };
-        Machine::open(&self.config.data, facts, Arc::new(Client::new())).await.unwrap()
+        {
+            let client = Arc::new(Client::new());
+            let drivers = self.config.drivers.clone();
+            Machine::open(&self.config.data, facts, client, drivers).await.unwrap()
+        }
     }
 
     /// Returns a release that writes down its starts and then does as `then` says.
@@ -137,10 +142,11 @@ impl Rig {
             release: Release {
                 service: web(),
                 version: version.parse().unwrap(),
-                artifact: Artifact {
+                artifact: Some(Artifact {
                     url: format!("file://{}", path.display()),
                     sha256: Digest::of(text.as_bytes()),
-                },
+                }),
+                images: BTreeMap::new(),
                 argv: ["/bin/sh", "{artifact}", "{data}"].map(str::to_owned).into(),
                 env: [].into(),
             },

@@ -56,10 +56,11 @@ pub(crate) fn release(version: &str) -> Release {
     Release {
         service: name("web"),
         version: version.parse().expect("a version"),
-        artifact: Artifact {
+        artifact: Some(Artifact {
             url: format!("file:///srv/web-{version}"),
             sha256: Digest::of(version.as_bytes()),
-        },
+        }),
+        images: BTreeMap::new(),
         argv: vec!["{artifact}".to_owned()],
         env: BTreeMap::new(),
     }

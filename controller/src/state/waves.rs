@@ -21,6 +21,11 @@ pub fn plan(fleet: &Fleet, service: &ServiceId, version: &Version) -> Result<Pla
         Problem::new(Code::NotFound, format!("service {service} has no release {version}"))
             .hint("list them: trictl get release; add one: trictl apply -f FILE")
     })?;
+    target.release.fits(&target.driver).map_err(|misfit| {
+        Problem::new(Code::Failed, format!("release {service}@{version} cannot be run: {misfit}"))
+            .because("the driver of the service was changed after the release was made")
+            .hint("apply a release that the driver can run: trictl apply -f FILE")
+    })?;
     let plan = compute(fleet, record, Operation::Upgrade, &Scope::default())?;
     Ok(Plan { to: Some(version.clone()), target: Some(target.digest()), ..plan })
 }

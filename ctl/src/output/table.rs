@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use trireme_proto::action::{Observed, ServiceState};
-use trireme_proto::model::Object;
+use trireme_proto::model::{Object, Release};
 use trireme_proto::view::{
     AuditEntry, ControllersView, DrainView, FreezeView, GrantView, Judged, Manifests, NodeService,
     NodeView, NoteView, OverrideView, RegionView, ReleaseView, ServiceView, TokenListed,
@@ -139,11 +139,20 @@ pub fn releases(items: &[ReleaseView]) -> String {
             release.service.to_string(),
             release.version.to_string(),
             yes_no(item.good).to_owned(),
-            release.artifact.sha256.short(),
+            content(release),
         ]
     };
     let header = ["NAME", "SERVICE", "VERSION", "GOOD", "SHA256"];
     table(header, items.iter().map(row).collect(), "no releases")
+}
+
+/// Returns the digests that a release is known by.
+fn content(release: &Release) -> String {
+    let images = release.images.iter().map(|(name, image)| (name, image.digest().short()));
+    match &release.artifact {
+        Some(artifact) => artifact.sha256.short(),
+        None => list(images.map(|(name, digest)| format!("{name}:{digest}"))),
+    }
 }
 
 /// Returns notes.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::id::{ControllerId, NodeId, RegionId, ServiceId, Version};
-use crate::model::Object;
+use crate::model::{Image, Object};
 use crate::time::Span;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Object).as_value().clone());
@@ -23,9 +23,10 @@ pub fn schema() -> &'static Value {
 type TextCheck = fn(&str) -> Result<(), String>;
 
 /// Types that are written as text with a grammar of their own.
-const TEXTS: [(&str, TextCheck); 7] = [
+const TEXTS: [(&str, TextCheck); 8] = [
     ("Span", text::<Span>),
     ("Digest", text::<Digest>),
+    ("Image", text::<Image>),
     ("Version", text::<Version>),
     ("RegionId", text::<RegionId>),
     ("ServiceId", text::<ServiceId>),

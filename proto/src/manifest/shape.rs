@@ -18,13 +18,11 @@ use crate::placeholders;
 ///
 /// Ignoring them would promise a protection that is not there, and calling them unknown would
 /// send people looking for a slip of the pen.
-const LATER: [(&str, &str); 13] = [
+const LATER: [(&str, &str); 11] = [
     ("Service", "backups"),
-    ("Driver", "compose"),
     ("Driver", "systemd"),
     ("Traffic", "etcd"),
     ("Traffic", "haproxy"),
-    ("Artifact", "image"),
     ("UpgradePolicy", "canary"),
     ("UpgradePolicy", "failures"),
     ("UpgradePolicy", "before"),
@@ -75,6 +73,7 @@ pub(super) fn expected(shape: &Shape) -> String {
         Shape::Text(None) => "a text".into(),
         Shape::Text(Some(kind)) => match kind.name {
             "Span" => "a span of time, such as 500ms, 2s or 1m30s".into(),
+            "Image" => "an image by its digest, such as registry.example/web@sha256:…".into(),
             "Digest" => "a SHA-256 digest of 64 hexadecimal digits".into(),
             "Version" => "an exact version, such as 1.4.2".into(),
             _ => "a name of a-z, 0-9 and -".into(),

@@ -1,16 +1,18 @@
 //! Manifests as validated values, one noun per file.
 
 mod check;
+mod image;
 mod region;
 mod release;
 mod service;
 
 pub use check::{Check, CommandCheck, HttpCheck, Probe, ProbeError, TcpCheck};
+pub use image::{Image, ImageError};
 pub use region::Region;
-pub use release::{Artifact, Release};
+pub use release::{Artifact, Misfit, Release};
 pub use service::{
-    Bake, Deadline, DnsTraffic, Driver, ProcessDriver, Restart, Selector, Service, Serving,
-    StopSignal, Traffic, UpgradePolicy,
+    Bake, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver, Restart, Selector, Service,
+    Serving, StopSignal, Traffic, UpgradePolicy,
 };
 
 use schemars::JsonSchema;

@@ -55,6 +55,40 @@ impl Selector {
 pub enum Driver {
     /// A process that the agent supervises.
     Process(ProcessDriver),
+    /// Services of a docker-compose project, their images pinned by digest.
+    Compose(ComposeDriver),
+}
+
+impl Driver {
+    /// Returns the name as it is written in manifests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Process(_) => "process",
+            Self::Compose(_) => "compose",
+        }
+    }
+
+    /// Returns the time that a stop may take before it becomes a kill.
+    pub fn stop_timeout(&self) -> Span {
+        match self {
+            Self::Process(process) => process.stop_timeout,
+            Self::Compose(compose) => compose.stop_timeout,
+        }
+    }
+}
+
+/// A docker-compose project; the node's own configuration must allow it by name and by file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ComposeDriver {
+    /// Name of the project; `{node}`, `{region}` and `{service}` are filled in.
+    pub project: String,
+    /// Absolute path of the compose file, which is read and never written; `{node}`, `{region}`,
+    /// `{service}` and `{data}` are filled in.
+    pub file: String,
+    /// Time its containers have to stop before they are killed.
+    #[serde(default = "stop_timeout_default")]
+    pub stop_timeout: Span,
 }
 
 /// A supervised process: argv, graceful stop, restart policy.
@@ -73,7 +107,7 @@ impl Default for ProcessDriver {
     fn default() -> Self {
         Self {
             stop_signal: StopSignal::default(),
-            stop_timeout: Span::secs(10),
+            stop_timeout: stop_timeout_default(),
             restart: Restart::default(),
         }
     }
@@ -188,6 +222,10 @@ impl Default for Deadline {
     fn default() -> Self {
         Self { step: Span::secs(5 * 60), fleet: Span::secs(4 * 3600) }
     }
+}
+
+fn stop_timeout_default() -> Span {
+    Span::secs(10)
 }
 
 fn ttl_default() -> Span {

@@ -42,7 +42,7 @@ impl Look for RollbackTarget {
                     Work::Point { spec } if back => {
                         self.returns_to(world, &key, spec.as_ref().map(RunSpec::digest))
                     }
-                    Work::Start { spec } if back => {
+                    Work::Start { spec, .. } if back => {
                         self.returns_to(world, &key, Some(spec.digest()))
                     }
                     _ => Ok(()),

@@ -18,7 +18,7 @@ use super::catalogue::{Truth, truth};
 use super::clock::Clock;
 use super::coverage::Counter;
 use super::drive::{Drive, Point};
-use super::host::Host;
+use super::host::{Host, fetched};
 use super::message::{Beat, Message};
 use super::net::Peer;
 use super::world::{Event, World};
@@ -255,7 +255,7 @@ impl World {
         self.nodes[n].agent.step = Some(Running { task: Rc::clone(&task), performed: false });
         let (lasts, outcome) = match &task.work {
             Work::Fetch { spec } => {
-                let there = self.nodes[n].host.artifacts.contains(&spec.release.artifact.sha256);
+                let there = self.nodes[n].host.artifacts.contains(&fetched(spec));
                 if there {
                     (self.rng.between(1, 5), Outcome::Done)
                 } else if truth(&spec.release.version) == Truth::Gone {

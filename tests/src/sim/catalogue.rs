@@ -134,10 +134,11 @@ pub fn release(service: &str, version: &str) -> Release {
     Release {
         service: name::<ServiceId>(service),
         version: name(version),
-        artifact: Artifact {
+        artifact: Some(Artifact {
             url: format!("file:///srv/{content}"),
             sha256: Digest::of(content.as_bytes()),
-        },
+        }),
+        images: BTreeMap::new(),
         argv: vec!["{artifact}".to_owned()],
         env: BTreeMap::new(),
     }

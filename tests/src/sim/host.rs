@@ -118,6 +118,11 @@ impl Unit {
     }
 }
 
+/// Returns the digest of what a release brings to a machine.
+pub fn fetched(spec: &RunSpec) -> Digest {
+    spec.release.artifact.as_ref().map_or_else(|| spec.digest(), |artifact| artifact.sha256)
+}
+
 /// A machine.
 #[derive(Debug, Clone, Default)]
 pub struct Host {
@@ -138,12 +143,12 @@ impl Host {
         let unit = self.units.get(service);
         let process = unit.and_then(|unit| unit.process.as_ref());
         let there = match work {
-            Work::Fetch { spec } => self.artifacts.contains(&spec.release.artifact.sha256),
+            Work::Fetch { spec } => self.artifacts.contains(&fetched(spec)),
             Work::Stop => process.is_none() && !unit.is_some_and(|unit| unit.wanted),
             Work::Point { spec } => {
                 unit.and_then(|u| u.pointed.as_ref()).map(|s| &s.spec) == spec.as_ref()
             }
-            Work::Start { spec } => process.is_some_and(|process| process.spec.spec == *spec),
+            Work::Start { spec, .. } => process.is_some_and(|process| process.spec.spec == *spec),
             Work::Quiesce { .. } | Work::Gate { .. } => false,
         };
         if there { Probed::Done } else { Probed::NotDone }
@@ -161,7 +166,7 @@ impl Host {
     ) -> bool {
         match work {
             Work::Fetch { spec } => {
-                self.artifacts.insert(spec.release.artifact.sha256);
+                self.artifacts.insert(fetched(spec));
                 false
             }
             Work::Stop => {

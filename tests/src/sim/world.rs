@@ -19,7 +19,7 @@ use super::config::{CONTROLLERS, Config};
 use super::controller::{Controller, INCARNATION};
 use super::coverage::{Counter, Coverage};
 use super::drive::Drive;
-use super::host::{Host, Process, Spec};
+use super::host::{Host, Process, Spec, fetched};
 use super::message::Message;
 use super::net::{Net, Peer};
 use super::operator::Operator;
@@ -213,7 +213,7 @@ impl World {
                 unit.wanted = true;
                 unit.process =
                     Some(Process { spec: Rc::clone(&shared), ready_at: 0, fails_at: u64::MAX });
-                node.host.artifacts.insert(spec.release.artifact.sha256);
+                node.host.artifacts.insert(fetched(&spec));
                 let started = Memory { started: true, ..Memory::default() };
                 node.agent.disk.services.insert(name.clone(), started);
                 node.drive.begin_with(&node.agent.disk);

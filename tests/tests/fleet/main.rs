@@ -7,12 +7,14 @@
 //!  people   certificates of every kind
 //! ```
 //!
-//! Each test has a fleet of its own and at most a minute. They assert order and outcome, never
-//! time; a fleet that a failing test leaves is ended, and the ends of its logs are printed.
+//! Each test has a fleet of its own and at most a minute, those with containers somewhat more. They
+//! assert order and outcome, never time; a fleet that a failing test leaves is ended, and the ends of
+//! its logs are printed.
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 mod completion;
+mod compose;
 mod crash;
 mod dns;
 mod identity;

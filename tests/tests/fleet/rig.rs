@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use trireme_ctl::client::Client;
 use trireme_ctl::context::Context;
 use trireme_ctl::error::Failure;
-use trireme_ctl::local::{Fleet, Programs, Shape};
+use trireme_ctl::local::{Agent, Fleet, Programs, Shape};
 use trireme_proto::id::{ControllerId, NodeId, RegionId};
 use trireme_proto::time::Span;
 use trireme_proto::view::{ControllersView, GrantView, List, NodeView, ServiceView, UpgradeView};
@@ -44,9 +44,14 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Runs a test within its time; what it holds is dropped while it fails, so that logs are told.
 pub(crate) async fn bounded(test: impl Future<Output = ()>) {
+    bounded_by(TEST_MAX, test).await;
+}
+
+/// As [`bounded`], for tests in which others than our programs take their time.
+pub(crate) async fn bounded_by(limit: Duration, test: impl Future<Output = ()>) {
     let _turn = TURN.lock().await;
     let mut test = Box::pin(test);
-    assert!(timeout(TEST_MAX, &mut test).await.is_ok(), "the test took more than {TEST_MAX:?}");
+    assert!(timeout(limit, &mut test).await.is_ok(), "the test took more than {limit:?}");
 }
 
 /// Returns the directory that this build's programs are in.
@@ -133,6 +138,15 @@ pub(crate) fn until<T, F: AsyncFnMut() -> Option<T>>(
             sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// Says in an agent's configuration what the fleet may drive there; before it is started.
+pub(crate) fn allow(agent: &Agent, drivers: &Value) {
+    let path = agent.data.parent().unwrap().join("agent.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["drivers"] = drivers.clone();
+    std::fs::write(&path, config.to_string()).unwrap();
 }
 
 /// A fleet and everything to look at it with.

@@ -25,7 +25,7 @@ async fn play_the_agent(dir: &Path) {
     loop {
         machine.stop(&web()).await.unwrap();
         action = ActionId(action.0 + 1);
-        machine.start(&web(), action).await.unwrap();
+        machine.start(&web(), action, false).await.unwrap();
     }
 }
 

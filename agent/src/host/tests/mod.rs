@@ -86,8 +86,8 @@ async fn a_second_start_by_the_same_action_does_nothing() {
     let machine = place.open().await;
     let spec = place.script("1.0.0", TELLS);
     let first = run(&machine, &spec, 7).await;
-    assert_eq!(machine.start(&web(), ActionId(7)).await.unwrap(), Started::Already);
-    let error = machine.start(&web(), ActionId(8)).await.unwrap_err();
+    assert_eq!(machine.start(&web(), ActionId(7), false).await.unwrap(), Started::Already);
+    let error = machine.start(&web(), ActionId(8), false).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "service web already runs version 1.0.0, started by action-7: stop it first"
@@ -97,7 +97,7 @@ async fn a_second_start_by_the_same_action_does_nothing() {
     machine.stop(&web()).await.unwrap();
     assert_eq!(lines(&place.data("starts.txt")), ["action-7 0"]);
 
-    machine.start(&web(), ActionId(7)).await.unwrap();
+    machine.start(&web(), ActionId(7), false).await.unwrap();
     until("it told", || lines(&place.data("starts.txt")).len() == 2).await;
     machine.stop(&web()).await.unwrap();
     // After a stop the same action may start again, but never under the same count.
@@ -108,7 +108,7 @@ async fn a_second_start_by_the_same_action_does_nothing() {
     machine.fetch(&run_before).await.unwrap();
     machine.point(&web(), Some(&run_before)).await.unwrap();
     assert_eq!(machine.probe_start(&web(), &run_before.digest(), ActionId(7)), Probed::NotDone);
-    machine.start(&web(), ActionId(7)).await.unwrap();
+    machine.start(&web(), ActionId(7), false).await.unwrap();
     assert_eq!(machine.probe_start(&web(), &run_before.digest(), ActionId(7)), Probed::Done);
     until("it told", || lines(&place.data("starts.txt")).len() == 3).await;
     machine.stop(&web()).await.unwrap();
@@ -322,7 +322,7 @@ async fn a_service_that_ends_is_started_again_or_left_as_its_policy_says() {
         let spec = driven(place.script("1.0.0", &text), restart, 10_000);
         machine.fetch(&spec).await.unwrap();
         machine.point(&web(), Some(&spec)).await.unwrap();
-        machine.start(&web(), ActionId(7)).await.unwrap();
+        machine.start(&web(), ActionId(7), false).await.unwrap();
         if again {
             until("it is back", || machine.observe(&web()).restart == 1).await;
             until("it told", || lines(&place.data("starts.txt")).len() == 2).await;
@@ -330,7 +330,7 @@ async fn a_service_that_ends_is_started_again_or_left_as_its_policy_says() {
         } else {
             let exited = RunState::Exited { exit: Exit::Code(code) };
             until("its end is seen", || machine.observe(&web()).state == exited).await;
-            assert_eq!(machine.start(&web(), ActionId(7)).await.unwrap(), Started::Already);
+            assert_eq!(machine.start(&web(), ActionId(7), false).await.unwrap(), Started::Already);
         }
         machine.stop(&web()).await.unwrap();
     }
@@ -343,7 +343,7 @@ async fn a_stop_ends_the_pause_before_a_restart() {
     let spec = place.script("1.0.0", "echo . >> starts.txt\nexit 1\n");
     machine.fetch(&spec).await.unwrap();
     machine.point(&web(), Some(&spec)).await.unwrap();
-    machine.start(&web(), ActionId(7)).await.unwrap();
+    machine.start(&web(), ActionId(7), false).await.unwrap();
     let pausing = || matches!(machine.observe(&web()).state, RunState::Backoff { .. });
     until("it pauses", pausing).await;
     assert_eq!(machine.probe_stop(&web()), Probed::NotDone);
@@ -359,10 +359,10 @@ async fn a_program_that_cannot_be_started_fails_the_start_and_nothing_is_retried
     let mut spec = place.script("1.0.0", SLEEPS);
     spec.release.argv = vec!["/no/such/program".to_owned()];
     machine.fetch(&spec).await.unwrap();
-    let error = machine.start(&web(), ActionId(7)).await.unwrap_err();
+    let error = machine.start(&web(), ActionId(7), false).await.unwrap_err();
     assert!(matches!(error, HostError::NothingCurrent { .. }), "{error}");
     machine.point(&web(), Some(&spec)).await.unwrap();
-    let error = machine.start(&web(), ActionId(7)).await.unwrap_err();
+    let error = machine.start(&web(), ActionId(7), false).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "service web cannot be started: program /no/such/program does not run"

@@ -9,11 +9,13 @@ use std::time::Duration;
 use trireme_proto::action::RunSpec;
 use trireme_proto::digest::Digest;
 use trireme_proto::id::{ActionId, ServiceId};
-use trireme_proto::model::{Artifact, Driver, ProcessDriver, Release, Restart, StopSignal};
+use trireme_proto::model::{
+    Artifact, ComposeDriver, Driver, ProcessDriver, Release, Restart, StopSignal,
+};
 use trireme_proto::time::Span;
 
 use crate::host::record::{RunRecord, Stage};
-use crate::host::{Host as _, Machine, NodeFacts, RunState, procfs};
+use crate::host::{Drivers, Host as _, Machine, NodeFacts, RunState, procfs};
 use crate::http::Client;
 
 /// Longest wait for a condition; only a broken test waits so long.
@@ -25,11 +27,33 @@ pub(crate) fn spec(version: &str, url: &str, sha256: Digest, argv: &[&str]) -> R
         release: Release {
             service: web(),
             version: version.parse().unwrap(),
-            artifact: Artifact { url: url.to_owned(), sha256 },
+            artifact: Some(Artifact { url: url.to_owned(), sha256 }),
+            images: BTreeMap::new(),
             argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
             env: BTreeMap::new(),
         },
         driver: Driver::Process(ProcessDriver::default()),
+    }
+}
+
+/// Returns a specification of the compose project `dvn`; each digit of its digests is `digit`.
+pub(crate) fn project(version: &str, digit: u8) -> RunSpec {
+    let digest = digit.to_string().repeat(64);
+    let image = |name: &str| format!("registry.example/{name}@sha256:{digest}").parse().unwrap();
+    RunSpec {
+        release: Release {
+            service: "dvn".parse().unwrap(),
+            version: version.parse().unwrap(),
+            artifact: None,
+            images: ["api", "relay"].map(|name| (name.to_owned(), image(name))).into(),
+            argv: Vec::new(),
+            env: BTreeMap::new(),
+        },
+        driver: Driver::Compose(ComposeDriver {
+            project: "dvn".to_owned(),
+            file: "/opt/dvn/docker-compose.yml".to_owned(),
+            stop_timeout: Span::secs(10),
+        }),
     }
 }
 
@@ -59,7 +83,12 @@ pub(crate) fn node() -> NodeFacts {
 
 /// Opens a directory of services as an agent does when it starts.
 pub(crate) async fn open(dir: &Path) -> Machine {
-    Machine::open(&dir.join("agent"), node(), Arc::new(Client::new())).await.unwrap()
+    open_with(dir, Drivers::default()).await
+}
+
+/// As [`open`], by an agent whose configuration allows what `drivers` says.
+pub(crate) async fn open_with(dir: &Path, drivers: Drivers) -> Machine {
+    Machine::open(&dir.join("agent"), node(), Arc::new(Client::new()), drivers).await.unwrap()
 }
 
 /// A directory with an agent's services; whatever runs from it is killed with it.
@@ -125,7 +154,7 @@ impl Drop for Place {
 pub(crate) async fn run(machine: &Machine, spec: &RunSpec, action: u64) -> u32 {
     machine.fetch(spec).await.unwrap();
     machine.point(&web(), Some(spec)).await.unwrap();
-    let started = machine.start(&web(), ActionId(action)).await.unwrap();
+    let started = machine.start(&web(), ActionId(action), false).await.unwrap();
     assert!(matches!(started, super::Started::Now { .. }), "{started:?}");
     pid(machine).unwrap()
 }

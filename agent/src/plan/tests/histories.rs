@@ -84,7 +84,7 @@ enum Asked {
 /// What the last words about a service promise.
 #[derive(Debug)]
 enum Claim {
-    Runs(RunSpec),
+    Runs(Box<RunSpec>),
     Stopped(Option<Digest>),
     Nothing,
     Unknown,
@@ -92,7 +92,7 @@ enum Claim {
 
 impl Claim {
     fn of(spec: Option<&RunSpec>) -> Self {
-        spec.map_or(Self::Nothing, |spec| Self::Runs(spec.clone()))
+        spec.map_or(Self::Nothing, |spec| Self::Runs(Box::new(spec.clone())))
     }
 }
 
@@ -226,7 +226,7 @@ impl World {
             }
             Work::Stop => (unit.running, unit.wanted) = (None, false),
             Work::Point { spec } => unit.pointer.clone_from(spec),
-            Work::Start { spec } => {
+            Work::Start { spec, .. } => {
                 assert_eq!(unit.running, None, "started beside something that runs");
                 assert_eq!(unit.pointer.as_ref(), Some(spec), "started what is not pointed at");
                 (unit.running, unit.wanted) = (Some(spec.clone()), true);
@@ -244,7 +244,7 @@ impl World {
             Work::Fetch { spec } => unit.fetched.contains(&spec.digest()),
             Work::Stop => unit.running.is_none(),
             Work::Point { spec } => unit.pointer == *spec,
-            Work::Start { spec } => unit.running.as_ref() == Some(spec),
+            Work::Start { spec, .. } => unit.running.as_ref() == Some(spec),
             Work::Quiesce { .. } | Work::Gate { .. } => panic!("{:?} has no probe", task.work),
         }
     }
@@ -391,7 +391,7 @@ impl World {
         for (service, claim) in &self.claimed {
             let unit = &self.units[service];
             let expected = match claim {
-                Claim::Runs(spec) => Some(spec),
+                Claim::Runs(spec) => Some(&**spec),
                 Claim::Nothing => None,
                 Claim::Stopped(pointer) => {
                     let digest = unit.pointer.as_ref().map(RunSpec::digest);

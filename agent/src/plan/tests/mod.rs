@@ -33,7 +33,8 @@ fn spec(service: &str, version: &str) -> RunSpec {
         release: Release {
             service: service.parse().unwrap(),
             version: version.parse().unwrap(),
-            artifact: Artifact { url: format!("file:///{service}-{version}"), sha256 },
+            artifact: Some(Artifact { url: format!("file:///{service}-{version}"), sha256 }),
+            images: BTreeMap::new(),
             argv: vec!["{artifact}".to_owned()],
             env: BTreeMap::new(),
         },

@@ -1,7 +1,7 @@
 //! Which steps follow each other, and how an action ends; by the whole list of effects.
 
 use trireme_proto::action::Step::{Disarm, Fetch, Gate, Point, Quiesce, Start, Stop};
-use trireme_proto::action::{ActionKind, Progress, Report};
+use trireme_proto::action::{ActionKind, Progress, Report, Switch};
 use trireme_proto::id::ActionId;
 use trireme_proto::time::Span;
 
@@ -276,4 +276,27 @@ fn a_revert_does_not_wait_for_work_in_flight_beyond_its_drain() {
     assert_eq!(effects.last(), Some(&task));
     let effects = bench.ended(0, quiesce, Outcome::Failed("no answer".to_owned()));
     assert_eq!(runs(&effects), Some(key(2, Direction::Forward, Stop)));
+}
+
+/// DVN-04: what is made anew is the new release's; what was before comes back as it was.
+#[test]
+fn a_recreation_makes_anew_going_forward_and_not_going_back() {
+    let mut bench = Bench::new();
+    let ActionKind::Switch(switch) = switch_to(spec("web", "1"), Some(&spec("web", "1"))) else {
+        panic!("not a switch");
+    };
+    let kind = ActionKind::Switch(Switch { recreate: true, ..switch });
+    bench.offer(0, &action(1, "web", kind));
+    let mut effects = bench.looked(0, 1, running("1"));
+    let mut starts = Vec::new();
+    while let Some(Effect::Run(task)) = effects.last().cloned() {
+        let key = task.key;
+        if let Work::Start { recreate, .. } = task.work {
+            starts.push((key.direction, recreate));
+        }
+        let fails = key.step == Gate && key.direction == Direction::Forward;
+        let outcome = if fails { Outcome::Failed("unwell".to_owned()) } else { Outcome::Done };
+        effects = bench.ended(0, key, outcome);
+    }
+    assert_eq!(starts, [(Direction::Forward, true), (Direction::Undo, false)]);
 }

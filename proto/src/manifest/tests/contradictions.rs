@@ -145,18 +145,6 @@ version: 1.0.0
 artifact:
   url: file:///srv/web-1.0.0
   sha256: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
-argv: []
-",
-        &["7:7: there is no program to run: write [\"/path/to/program\"]"],
-    );
-    assert_refused(
-        "\
-kind: Release
-service: web
-version: 1.0.0
-artifact:
-  url: file:///srv/web-1.0.0
-  sha256: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 argv: [bin/web, \"--port={port}\", \"a\\0b\"]
 ",
         &[

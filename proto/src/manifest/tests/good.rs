@@ -55,7 +55,7 @@ fn reads_everything_the_model_knows() {
         objects.iter().map(|one| format!("{} {}", one.kind(), one.name())).collect();
     assert_eq!(names, ["Region aliyun", "Service dvn", "Release dvn@1.10"]);
     let Object::Service(service) = &objects[1] else { panic!("not a service") };
-    let Driver::Process(process) = &service.driver;
+    let Driver::Process(process) = &service.driver else { panic!("not a process") };
     assert_eq!((process.stop_signal, process.stop_timeout), (StopSignal::Quit, Span::secs(3)));
     let probes: Vec<_> = service.checks.iter().map(|check| &check.probe).collect();
     assert!(matches!(probes[..], [Probe::Http(_), Probe::Tcp(_), Probe::Command(_)]));
@@ -209,7 +209,7 @@ fn dvn_32_a_refused_manifest_is_a_usage_problem_with_every_finding() {
         "code": "usage",
         "message": "2 problems in web.yaml",
         "why": [
-          "web.yaml:8:1: release has no field `chekcs`: its fields are `argv`, `artifact`, `env`, `kind`, `service`, `version`",
+          "web.yaml:8:1: release has no field `chekcs`: its fields are `argv`, `artifact`, `env`, `images`, `kind`, `service`, `version`",
           "web.yaml:9:10: `2` is not a name of the environment: use letters, digits and _, not a digit first"
         ],
         "hint": "correct the manifest; trictl explain KIND.FIELD tells what a field takes",
@@ -224,7 +224,7 @@ fn dvn_32_a_refused_manifest_is_a_usage_problem_with_every_finding() {
             "object": "Release web@1.0.0",
             "path": "chekcs",
             "message": "release has no field `chekcs`",
-            "help": "its fields are `argv`, `artifact`, `env`, `kind`, `service`, `version`"
+            "help": "its fields are `argv`, `artifact`, `env`, `images`, `kind`, `service`, `version`"
           },
           {
             "source": "web.yaml",

@@ -2,6 +2,7 @@
 
 mod bad;
 mod contradictions;
+mod drivers;
 mod good;
 mod properties;
 mod set;

@@ -113,8 +113,8 @@ fn object() -> impl Strategy<Value = Object> {
         |(service, version, digest, argv, env)| {
             let (url, sha256) = ("file:///srv/x y#: z".to_owned(), Digest::from_bytes(digest));
             let (service, version) = (service.parse().unwrap(), version.parse().unwrap());
-            let artifact = Artifact { url, sha256 };
-            Object::Release(Release { service, version, artifact, argv, env })
+            let (artifact, images) = (Some(Artifact { url, sha256 }), BTreeMap::new());
+            Object::Release(Release { service, version, artifact, images, argv, env })
         },
     );
     let region = (NAME, option::of(text().prop_filter("a name", |text| !text.is_empty())))

@@ -7,7 +7,7 @@ use super::super::{
     validate_object, validate_set,
 };
 use super::{RELEASE, SERVICE, assert_says, object, objects, release, service};
-use crate::model::{Object, Release};
+use crate::model::{Driver, Object, ProcessDriver, Release};
 
 fn only_release(yaml: &str) -> Release {
     match object(yaml) {
@@ -21,7 +21,7 @@ fn fleet() -> Known {
     let old = only_release(RELEASE);
     Known {
         regions: ["aws", "aliyun", "gcp"].map(|name| name.parse().unwrap()).into(),
-        services: ["web".parse().unwrap()].into(),
+        services: [("web".parse().unwrap(), Driver::Process(ProcessDriver::default()))].into(),
         releases: [((old.service.clone(), old.version.clone()), old)].into(),
     }
 }
@@ -252,7 +252,7 @@ fn explains_kinds_fields_and_words_from_the_model() {
     {
       "path": "Release.artifact",
       "type": "fields",
-      "doc": "File that makes the release, known by its digest.",
+      "doc": "File that makes the release, known by its digest; for the driver process.",
       "fields": [
         {
           "name": "sha256",

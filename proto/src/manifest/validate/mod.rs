@@ -5,6 +5,7 @@
 //! asks again before it commits, because it trusts no client.
 
 mod check;
+mod driver;
 mod release;
 mod service;
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::diff::diff_release;
 use super::suggest::nearest;
 use crate::id::{RegionId, ServiceId, Version};
-use crate::model::{Object, Release, Service};
+use crate::model::{Driver, Object, Release, Service};
 use crate::placeholders;
 
 /// One thing an object may not say.
@@ -36,8 +37,8 @@ pub struct Fault {
 pub struct Known {
     /// All regions.
     pub regions: BTreeSet<RegionId>,
-    /// All services.
-    pub services: BTreeSet<ServiceId>,
+    /// All services, with what drives each.
+    pub services: BTreeMap<ServiceId, Driver>,
     /// All releases.
     pub releases: BTreeMap<(ServiceId, Version), Release>,
 }
@@ -83,7 +84,9 @@ pub(super) fn set_faults(objects: &[&Object], existing: &Known) -> Vec<(usize, F
     for object in objects {
         match object {
             Object::Region(region) => drop(regions.insert(region.name.clone())),
-            Object::Service(service) => drop(services.insert(service.name.clone())),
+            Object::Service(service) => {
+                services.insert(service.name.clone(), service.driver.clone());
+            }
             Object::Release(_) => {}
         }
     }
@@ -145,14 +148,23 @@ fn against_regions(service: &Service, regions: &BTreeSet<RegionId>, faults: &mut
     }
 }
 
-fn against_services(release: &Release, services: &BTreeSet<ServiceId>, faults: &mut Faults) {
-    if !services.contains(&release.service) {
-        let known = services.iter().map(ServiceId::as_str);
+fn against_services(
+    release: &Release,
+    services: &BTreeMap<ServiceId, Driver>,
+    faults: &mut Faults,
+) {
+    let Some(driver) = services.get(&release.service) else {
+        let known = services.keys().map(ServiceId::as_str);
         let help = match nearest(release.service.as_str(), known) {
             Some(guess) => format!("did you mean `{guess}`?"),
             None => "apply the service first, or in the same manifest".into(),
         };
         faults.add("service", format!("there is no service `{}`", release.service), help);
+        return;
+    };
+    if let Err(misfit) = release.fits(driver) {
+        let message = format!("service {} cannot run it: {misfit}", release.service);
+        faults.add("", message, "look at both: trictl explain release, trictl explain service");
     }
 }
 

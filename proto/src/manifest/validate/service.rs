@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Faults, check};
-use crate::model::{Driver, Service, Traffic, UpgradePolicy};
+use super::{Faults, check, driver};
+use crate::model::{Service, Traffic, UpgradePolicy};
 use crate::time::Span;
 
 /// Most checks of one service: each is a timer and a connection on every node.
@@ -28,6 +28,7 @@ pub(super) fn validate(service: &Service, faults: &mut Faults) {
         let message = format!("{} checks are more than {CHECKS_MAX}", service.checks.len());
         faults.add("checks", message, "put several questions into one command");
     }
+    driver::validate(&service.driver, faults);
     let mut first = BTreeMap::new();
     for (index, check) in service.checks.iter().enumerate() {
         let path = format!("checks[{index}]");
@@ -93,9 +94,8 @@ fn validate_upgrade(upgrade: &UpgradePolicy, faults: &mut Faults) {
 
 /// A step drains and stops before it starts anything: its deadline must leave room for that.
 fn validate_step(service: &Service, faults: &mut Faults) {
-    let Driver::Process(process) = &service.driver;
     let drain = service.traffic.as_ref().map_or(Span(0), |traffic| traffic.drain);
-    let stopping = Span(drain.0.saturating_add(process.stop_timeout.0));
+    let stopping = Span(drain.0.saturating_add(service.driver.stop_timeout().0));
     let step = service.upgrade.deadline.step;
     if step.0 > 0 && step <= stopping {
         let message = format!(
