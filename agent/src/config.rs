@@ -93,6 +93,10 @@ pub struct Config {
     /// What may be driven here beside processes; nothing unless it is named.
     #[serde(default)]
     pub drivers: Drivers,
+    /// Whether checks and artifacts may lead to link-local addresses, where clouds answer every
+    /// process with the host's credentials.
+    #[serde(default)]
+    pub link_local: bool,
     /// What to log.
     #[serde(default)]
     pub log: Log,
@@ -318,6 +322,7 @@ mod tests {
                         ..ComposeHost::default()
                     },
                 },
+                link_local: false,
                 log: Log { format: LogFormat::Json, level: LogLevel::Warn },
                 telemetry: Telemetry::default(),
             }

@@ -1,6 +1,6 @@
 //! A small HTTP client for checks and artifacts: GET, one connection for each request.
 //!
-//! It follows no redirect, keeps no connection and starts no task: dropping a [`Response`] closes
+//! It follows no redirect, asks no link-local address, keeps no connection and starts no task: dropping a [`Response`] closes
 //! its connection. The machinery and the root certificates of HTTPS are loaded when the first
 //! `https` URL is used, for most agents never.
 
@@ -23,8 +23,9 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
+use trireme_proto::destination::{Destination, destination};
 
 const AGENT: &str = concat!("trireme-agent/", env!("CARGO_PKG_VERSION"));
 
@@ -42,6 +43,12 @@ pub enum HttpError {
     /// This host cannot speak TLS: there are no root certificates.
     #[error("no root certificates on this host")]
     Roots(#[source] io::Error),
+    /// The address is one that nothing may be asked of from here.
+    #[error("{to} is link-local or no host's, and is not asked")]
+    Forbidden {
+        /// Host and port.
+        to: String,
+    },
     /// No connection.
     #[error("cannot connect to {to}: {source}")]
     Connect {
@@ -123,6 +130,7 @@ impl fmt::Display for Url {
 #[derive(Debug, Default)]
 pub struct Client {
     tls: OnceLock<Arc<ClientConfig>>,
+    link_local: bool,
 }
 
 impl Client {
@@ -133,7 +141,32 @@ impl Client {
 
     /// Returns a client that trusts what `config` does.
     pub fn with_tls(config: Arc<ClientConfig>) -> Self {
-        Self { tls: OnceLock::from(config) }
+        Self { tls: OnceLock::from(config), link_local: false }
+    }
+
+    /// Returns it asking link-local addresses too, where clouds answer with the host's credentials;
+    /// for hosts whose owner wants that.
+    #[must_use]
+    pub fn asking_link_local(self, link_local: bool) -> Self {
+        Self { link_local, ..self }
+    }
+
+    /// Connects to a host, at an address that was judged: no second answer of its DNS counts.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, HttpError> {
+        let to = format!("{host}:{port}");
+        let failed = |source| HttpError::Connect { to: to.clone(), source };
+        let found: Vec<_> = lookup_host((host, port)).await.map_err(failed)?.collect();
+        let mut last = None;
+        for address in found {
+            if destination(address.ip()) == Destination::Forbidden && !self.link_local {
+                continue;
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| HttpError::Forbidden { to: to.clone() }, failed))
     }
 
     /// Sends a GET and waits for the head of the answer; the caller limits the time.
@@ -144,9 +177,7 @@ impl Client {
     /// As [`Client::get`].
     pub async fn get_url(&self, url: &Url) -> Result<Response, HttpError> {
         let to = format!("{}:{}", url.host(), url.port());
-        let stream = TcpStream::connect((url.host(), url.port()))
-            .await
-            .map_err(|source| HttpError::Connect { to: to.clone(), source })?;
+        let stream = self.connect(url.host(), url.port()).await?;
         if !url.is_https() {
             return exchange(stream, url).await;
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trireme_proto::action::{Assignment, Observed, ServiceState};
+use trireme_proto::action::{Assignment, Observed, SAMPLES_MAX, Samples, ServiceState};
 use trireme_proto::id::ServiceId;
 use trireme_proto::time::WallTime;
 
@@ -197,6 +197,27 @@ impl Watch {
         }
     }
 
+    /// Returns the numbers that are asked for, as the newest runs of the checks gave them.
+    pub(crate) fn samples(&self) -> Samples {
+        let mut samples = Samples::new();
+        let mut left = SAMPLES_MAX;
+        for one in &self.assignments {
+            for (check, labels) in &one.wanted {
+                let last = self.board.check(&one.service, check).and_then(CheckState::last);
+                let given = last.map(|outcome| outcome.perfdata.as_slice()).unwrap_or_default();
+                let wanted = given.iter().filter(|perf| labels.contains(&perf.label)).take(left);
+                let found: BTreeMap<_, _> = wanted
+                    .filter_map(|perf| Some((perf.label.clone(), perf.value?.to_string())))
+                    .collect();
+                if !found.is_empty() {
+                    left -= found.len();
+                    samples.entry(one.service.clone()).or_default().insert(check.clone(), found);
+                }
+            }
+        }
+        samples
+    }
+
     fn has_checks(&self, service: &ServiceId) -> bool {
         self.assignments.iter().any(|one| one.service == *service && !one.checks.is_empty())
     }
@@ -255,7 +276,7 @@ mod tests {
         };
         let mut watch = Watch::default();
         let checks = (0..checks).map(check).collect();
-        watch.assign(vec![Assignment { service: web(), checks }], NOW);
+        watch.assign(vec![Assignment { service: web(), checks, wanted: BTreeMap::new() }], NOW);
         watch
     }
 

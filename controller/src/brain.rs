@@ -13,6 +13,7 @@ use trireme_proto::view::Reason;
 
 use crate::clock::{FleetClock, Instant, wall};
 use crate::machine::FleetMachine;
+use crate::notify::Senders;
 use crate::peers::Peers;
 use crate::presence::Presence;
 use crate::raft::{Raft, ReadKind};
@@ -51,6 +52,8 @@ pub struct Brain {
     pub leading: Questions,
     /// Reads that wait for the leader's word, elsewhere.
     pub following: Questions,
+    /// What sends alerts.
+    pub senders: Arc<Senders>,
     /// What the leader waits for; followers hold what it last told.
     pub waiting: watch::Sender<Waiting>,
     /// Rises when the leader sees something new.
@@ -71,6 +74,7 @@ impl Brain {
         sessions: Sessions,
         peers: Peers,
         reads: [Questions; 2],
+        senders: Senders,
     ) -> Arc<Self> {
         let [leading, following] = reads;
         Arc::new(Self {
@@ -81,6 +85,7 @@ impl Brain {
             peers,
             leading,
             following,
+            senders: Arc::new(senders),
             waiting: watch::Sender::new(Waiting::new()),
             noticed: Notify::new(),
             hurry: watch::Sender::new(0),

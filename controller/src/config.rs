@@ -57,6 +57,10 @@ pub struct Config {
     pub raft_id: u64,
     /// Data directory.
     pub data: PathBuf,
+    /// Directory of the files with secrets that channels name, each readable by its owner alone;
+    /// `secrets` in the data directory if absent.
+    #[serde(default)]
+    pub secrets: Option<PathBuf>,
     /// Timing: lan, wan or wan-slow.
     #[serde(default = "wan")]
     pub profile: String,
@@ -170,6 +174,11 @@ impl Config {
             return Err("`snapshot_every` must be at least 1".to_owned());
         }
         Ok(())
+    }
+
+    /// Returns the directory of the secrets that channels name.
+    pub fn secrets(&self) -> PathBuf {
+        self.secrets.clone().unwrap_or_else(|| self.data.join("secrets"))
     }
 
     /// Returns the timing profile.

@@ -24,7 +24,7 @@ use crate::presence::Presence;
 use crate::sessions::Point;
 use crate::state::{Body, Evidence, Fleet};
 use crate::submit::{Submission, submit};
-use crate::view::{self, Lens};
+use crate::view::{self, Lens, alert};
 
 /// Longest wait for a chosen controller to lead: several elections of the slowest profile.
 const TRANSFER_WAIT: Duration = Duration::from_secs(10);
@@ -228,6 +228,7 @@ impl Documents {
                 .iter()
                 .map(|(name, record)| (name.clone(), record.manifest.driver.clone()))
                 .collect(),
+            channels: fleet.alerts.channels.keys().cloned().collect(),
             // That a release never changes is decided in apply, with everything else that can
             // have changed meanwhile.
             releases: BTreeMap::new(),
@@ -323,10 +324,12 @@ fn manifests(fleet: &Fleet) -> Manifests {
         .values()
         .flat_map(|versions| versions.values())
         .map(|record| Object::Release(record.manifest.clone()));
-    Manifests {
-        revision: fleet.revision,
-        objects: regions.chain(services).chain(releases).collect(),
-    }
+    let rules = fleet.alerts.rules.values();
+    let rules = rules.map(|record| Object::AlertRule(record.manifest.clone()));
+    let channels = fleet.alerts.channels.values();
+    let channels = channels.map(|record| Object::Channel(record.manifest.clone()));
+    let objects = regions.chain(services).chain(releases).chain(channels).chain(rules);
+    Manifests { revision: fleet.revision, objects: objects.collect() }
 }
 
 type Named = (String, serde_json::Value);
@@ -356,6 +359,11 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
             views.map(|v| (v.id.to_string(), json(&v))).collect()
         }
         "grant" => view::grants(lens).into_iter().map(|v| (v.id.to_string(), json(&v))).collect(),
+        "alertrule" => named(&alert::rules(lens), |v| v.rule.name.to_string()),
+        "channel" => named(&alert::channels(lens), |v| v.channel.name.to_string()),
+        "alert" => named(&alert::incidents(lens), |v| v.id.to_string()),
+        "silence" => named(&alert::silences(lens), |v| v.id.to_string()),
+        "notice" => named(&alert::notices(lens), |v| v.id.to_string()),
         "token" => view::tokens(lens).into_iter().map(|v| (v.id.clone(), json(&v))).collect(),
         "drain" => {
             view::drains(lens).into_iter().map(|v| (v.place.to_string(), json(&v))).collect()
@@ -365,12 +373,16 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         }
         other => {
             return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`")).hint(
-                "kinds are region, service, release, node, upgrade, grant, drain, override, token \
-                 and note",
+                "kinds are region, service, release, node, upgrade, grant, drain, override, token, \
+                 note, alertrule, channel, alert, silence and notice",
             ));
         }
     };
     Ok(items)
+}
+
+fn named<T: Serialize>(views: &[T], name: impl Fn(&T) -> String) -> Vec<Named> {
+    views.iter().map(|view| (name(view), json(view))).collect()
 }
 
 fn json<T: Serialize>(value: &T) -> serde_json::Value {

@@ -6,6 +6,7 @@
 //! is where the parts meet.
 
 pub mod accept;
+pub mod alerting;
 pub mod api;
 pub mod audit;
 pub mod bootstrap;
@@ -19,6 +20,7 @@ pub mod forward;
 pub mod gather;
 mod listen;
 pub mod machine;
+pub mod notify;
 pub mod peers;
 pub mod pki;
 pub mod plan;

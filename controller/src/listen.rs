@@ -21,6 +21,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::layer::util::{Identity, Stack};
 use tracing::warn;
 use trireme_proto::wire::agent_server::AgentServer;
+use trireme_proto::wire::alerts_server::AlertsServer;
 use trireme_proto::wire::enrol_server::EnrolServer;
 use trireme_proto::wire::operations_server::OperationsServer;
 use trireme_proto::wire::operator_server::OperatorServer;
@@ -162,6 +163,7 @@ impl Doors<'_> {
         let operations = OperationsServer::new(people.clone())
             .max_decoding_message_size(AGENT_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let alerts = AlertsServer::new(people.clone());
         let operator = OperatorServer::new(people)
             .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
@@ -173,6 +175,7 @@ impl Doors<'_> {
             .add_service(agent)
             .add_service(operator)
             .add_service(operations)
+            .add_service(alerts)
             .add_service(health);
         tasks.spawn(run_router("api", router, incoming, self.stop.clone()));
         Ok(watch)

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use trireme_proto::action::{Observed, ServiceState};
+use trireme_proto::action::{Observed, Samples, ServiceState};
 use trireme_proto::id::{ControllerId, NodeId, ServiceId};
-use trireme_proto::time::{FleetTime, Span};
+use trireme_proto::time::{FleetTime, Span, WallTime};
 
 use crate::state::ledger::EVIDENCE_AGE_MAX;
 use crate::state::{Evidence, Fleet, NodeEvidence};
@@ -17,7 +17,7 @@ use crate::state::{Evidence, Fleet, NodeEvidence};
 pub const WINDOW: Span = Span::secs(5);
 
 /// What a controller saw of a node that is connected to it; passed on in digests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// Time since its last heartbeat.
     pub age: Span,
@@ -27,6 +27,22 @@ pub struct Seen {
     pub agent_version: String,
     /// What it says of each service.
     pub observed: BTreeMap<ServiceId, Observed>,
+    /// Numbers that alert rules ask for.
+    #[serde(default, skip_serializing_if = "Samples::is_empty")]
+    pub samples: Samples,
+    /// When its certificate ends, if it was verified here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_until: Option<WallTime>,
+}
+
+impl Seen {
+    /// Returns whether it says the same of everything that is decided from at once; numbers change
+    /// all the time, and wait for the next look.
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.generation == other.generation
+            && self.agent_version == other.agent_version
+            && self.observed == other.observed
+    }
 }
 
 /// What the leader knows of one node.

@@ -11,11 +11,11 @@ use tracing::{debug, info, warn};
 use trireme_proto::time::FleetTime;
 
 use crate::brain::{Brain, Waiting};
-use crate::gather;
 use crate::plan::{Decision, World, plan};
 use crate::presence::Presence;
 use crate::state::{Body, Outcome};
 use crate::submit::{Submission, lead};
+use crate::{alerting, gather};
 
 /// The loop looks out at least this often, whatever it was told.
 const TICK: Duration = Duration::from_secs(1);
@@ -66,7 +66,11 @@ async fn lead_term(brain: Arc<Brain>, term: u64, stop: CancellationToken) {
     if let Err(problem) = lead(&brain, begun).await {
         debug!(%problem, "the term ended before it began");
     }
-    tokio::join!(gather::run(Arc::clone(&brain), term, stop.clone()), steps(&brain, term, &stop));
+    tokio::join!(
+        gather::run(Arc::clone(&brain), term, stop.clone()),
+        alerting::run(Arc::clone(&brain), term, stop.clone()),
+        steps(&brain, term, &stop)
+    );
     brain.waiting.send_replace(Waiting::new());
 }
 

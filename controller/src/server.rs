@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::dns::Dns;
 use crate::listen::{Doors, Listeners};
 use crate::machine::{FleetMachine, chain};
+use crate::notify::Senders;
 use crate::peers::Peers;
 use crate::pki::{Authority, Store};
 use crate::raft::{self, Dial, DialError, Line, Member, Raft, line};
@@ -202,7 +203,9 @@ async fn think(
     tasks.spawn(peers.clone().keep_open(stop.clone()));
     tasks.spawn(peers.clone().send_forwards(outboxes, stop.clone()));
     let ((leading, led), (following, followed)) = (questions(), questions());
-    let brain = Brain::new(config.name.clone(), raft, sessions, peers, [leading, following]);
+    let reads = [leading, following];
+    let senders = Senders::new(config.secrets());
+    let brain = Brain::new(config.name.clone(), raft, sessions, peers, reads, senders);
     let asking = Arc::clone(&brain);
     tasks.spawn(led.answer(move || Arc::clone(&asking).index_as_leader(), stop.clone()));
     let asking = Arc::clone(&brain);

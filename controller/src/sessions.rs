@@ -139,7 +139,7 @@ impl Sessions {
 
     /// Records a heartbeat; returns whether it says something else than the last one.
     pub fn heard(&self, session: &Arc<Session>, seen: Seen) -> bool {
-        let changed = session.last(|last| *last != seen).unwrap_or(true);
+        let changed = session.last(|last| !last.agrees(&seen)).unwrap_or(true);
         self.record(session, Some(seen)) && changed
     }
 
@@ -229,8 +229,7 @@ mod tests {
     use super::*;
 
     fn seen(generation: u64) -> Seen {
-        let agent_version = String::new();
-        Seen { age: Span(0), generation, agent_version, observed: BTreeMap::new() }
+        Seen { generation, ..Seen::default() }
     }
 
     fn names(digest: &Digest) -> Vec<String> {

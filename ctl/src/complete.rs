@@ -48,7 +48,11 @@ const OFFERED: &[(&str, &str, Source)] = &[
     ("", "context", Source::Contexts),
     ("get", "name", Source::NamesOfKind),
     ("describe", "name", Source::NamesOfKind),
-    ("why", "object", Source::Objects(&["service", "node", "upgrade", "grant"])),
+    ("why", "object", Source::Objects(&["service", "node", "upgrade", "grant", "alert"])),
+    ("delete", "name", Source::NamesOfKind),
+    ("alert ack", "incident", Source::Names("alert")),
+    ("alert unsilence", "silence", Source::Names("silence")),
+    ("alert test", "channel", Source::Names("channel")),
     ("note", "object", Source::Objects(&["region", "service", "node", "upgrade"])),
     ("upgrade plan", "service", Source::Names("service")),
     ("upgrade plan", "to", Source::Versions),
@@ -180,7 +184,9 @@ impl Typed {
                 let mut found = Vec::new();
                 for kind in kinds {
                     let names = named(kind, &list(client, kind).await?);
-                    found.extend(names.into_iter().map(|name| format!("{kind}/{name}")));
+                    // An incident is called by its number alone.
+                    let prefix = if *kind == "alert" { String::new() } else { format!("{kind}/") };
+                    found.extend(names.into_iter().map(|name| format!("{prefix}{name}")));
                 }
                 Some(found)
             }
@@ -209,7 +215,7 @@ async fn list(client: &Client, kind: &str) -> Option<Vec<Value>> {
 /// Returns what `get KIND NAME` calls these objects.
 fn named(kind: &str, items: &[Value]) -> Vec<String> {
     let field = match kind {
-        "upgrade" | "grant" | "token" => "id",
+        "upgrade" | "grant" | "token" | "alert" | "silence" | "notice" => "id",
         "note" => "object",
         _ => "name",
     };

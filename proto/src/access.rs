@@ -161,6 +161,8 @@ verbs! {
     ControllerStatus = "controller.status", Read Fleet;
     /// Declares manifests.
     ManifestApply = "manifest.apply", Change Fleet;
+    /// Takes a rule or a channel out of the manifests.
+    ManifestDelete = "manifest.delete", Change Fleet;
     /// Makes a token that lets a node in.
     TokenCreate = "token.create", Change Fleet;
     /// Denies a node for ever.
@@ -192,6 +194,15 @@ verbs! {
     FleetFreeze = "fleet.freeze", Change Services;
     /// Lets work go on again.
     FleetThaw = "fleet.thaw", Change Services;
+
+    /// Says that somebody looks after an incident.
+    AlertAcknowledge = "alert.acknowledge", Change Services;
+    /// Keeps alerts from being told for a while.
+    AlertSilence = "alert.silence", Change Services;
+    /// Ends a silence.
+    AlertUnsilence = "alert.unsilence", Change Services;
+    /// Sends a message that only shows that a channel works.
+    AlertTest = "alert.test", Change Services;
 
     /// Ends a grant on a person's word.
     GrantRelease = "grant.release", Change Safety;

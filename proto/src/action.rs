@@ -3,7 +3,7 @@
 //! An action is committed before it is sent and carries a fencing token; the agent journals each
 //! step. Every hash is taken over canonical JSON, so both sides agree on what was asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -271,4 +271,13 @@ pub struct Assignment {
     pub service: ServiceId,
     /// Checks to run.
     pub checks: Vec<Check>,
+    /// Numbers of them to report with every heartbeat, by check.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub wanted: BTreeMap<String, BTreeSet<String>>,
 }
+
+/// Numbers that checks gave: by service, check and label, each as text.
+pub type Samples = BTreeMap<ServiceId, BTreeMap<String, BTreeMap<String, String>>>;
+
+/// Most numbers that a node reports; what is beyond is left out.
+pub const SAMPLES_MAX: usize = 256;

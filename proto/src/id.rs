@@ -116,6 +116,10 @@ names! {
     ServiceId = "service";
     /// Names a controller.
     ControllerId = "controller";
+    /// Names an alert rule.
+    RuleId = "alert rule";
+    /// Names a channel that alerts are sent through.
+    ChannelId = "channel";
 }
 
 /// A release's version; never a tag that moves.
@@ -236,6 +240,12 @@ numbers! {
     ActionId = "action";
     /// One exception to rules of the ledger.
     OverrideId = "override";
+    /// One occurrence of what an alert rule looks for.
+    IncidentId = "incident";
+    /// One message through one channel.
+    NoticeId = "notice";
+    /// One silence.
+    SilenceId = "silence";
 }
 
 /// A region or a node, where both can be meant.

@@ -7,6 +7,8 @@ pub mod access;
 pub mod action;
 pub mod channel;
 pub mod codec;
+pub mod decimal;
+pub mod destination;
 pub mod digest;
 pub mod id;
 pub mod identity;

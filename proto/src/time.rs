@@ -48,6 +48,71 @@ impl fmt::Display for WallTime {
     }
 }
 
+impl WallTime {
+    /// Returns the day it falls on in UTC.
+    pub fn date(self) -> Date {
+        let stamp = jiff::Timestamp::from_millisecond(i64::try_from(self.0).unwrap_or(i64::MAX));
+        Date(stamp.map_or(jiff::civil::Date::MAX, |stamp| {
+            jiff::tz::Offset::UTC.to_datetime(stamp).date()
+        }))
+    }
+}
+
+/// A day of the calendar, written as `2027-06-30`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Date(jiff::civil::Date);
+
+/// Tells that a string is not a day.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a day: write it like 2027-06-30")]
+pub struct DateError(String);
+
+impl Date {
+    /// The last day there is, for what never ends.
+    pub const MAX: Self = Self(jiff::civil::Date::MAX);
+}
+
+impl FromStr for Date {
+    type Err = DateError;
+    fn from_str(text: &str) -> Result<Self, DateError> {
+        let refused = || DateError(text.chars().take(32).collect());
+        // A time of day or a zone behind it would be dropped in silence.
+        if text.len() != "2027-06-30".len() {
+            return Err(refused());
+        }
+        text.parse().map(Self).map_err(|_| refused())
+    }
+}
+
+impl TryFrom<String> for Date {
+    type Error = DateError;
+    fn try_from(text: String) -> Result<Self, DateError> {
+        text.parse()
+    }
+}
+
+impl From<Date> for String {
+    fn from(date: Date) -> Self {
+        date.to_string()
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.to_string())
+    }
+}
+
+impl schemars::JsonSchema for Date {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Date".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "description": "a day, such as 2027-06-30" })
+    }
+}
+
 /// A length of time, written as `500ms`, `2s`, `1m30s` or `4h`.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -138,6 +203,18 @@ mod tests {
         }
         for bad in ["", "5", "-1s", "soon", "9000d"] {
             assert!(bad.parse::<Span>().is_err(), "{bad:?} passed");
+        }
+    }
+
+    #[test]
+    fn days_are_those_of_utc_and_nothing_else_is_one() {
+        let day: Date = "2027-06-30".parse().unwrap();
+        assert_eq!(day.to_string(), "2027-06-30");
+        assert_eq!(WallTime(1_814_399_999_999).date(), day);
+        assert!(WallTime(1_814_400_000_000).date() > day);
+        assert_eq!(WallTime(u64::MAX).date(), Date::MAX);
+        for bad in ["", "2027-6-30", "2027-02-30", "20270630", "2027-06-30T10:00", "tomorrow.."] {
+            assert!(bad.parse::<Date>().is_err(), "{bad:?} passed");
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Fields are added, never renamed: scripts read them. Lists are always `{"items": [...]}`.
 
+pub mod alert;
 mod aside;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub enum Change {
     Changed,
     /// It was so already.
     Unchanged,
+    /// It is gone.
+    Deleted,
 }
 
 /// Everything a fleet is told to be, with its revision.

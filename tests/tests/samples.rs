@@ -66,6 +66,16 @@ fn the_sample_manifest_is_one() {
     assert_eq!(kinds, ["Region", "Region", "Region", "Service", "Release"]);
 }
 
+/// DMP-30: rules and channels are declared like everything else.
+#[test]
+fn the_sample_alerts_are_about_the_sample_manifest() {
+    let objects = manifest::parse("alerts.yaml", &text("alerts.yaml")).unwrap();
+    let known = manifest::Known { services: ["web".parse().unwrap()].into(), ..Default::default() };
+    manifest::check_set(&objects, &known).unwrap();
+    let kinds: Vec<_> = objects.iter().map(|one| one.value.kind()).collect();
+    assert_eq!(kinds, ["Channel", "Channel", "Channel", "AlertRule", "AlertRule", "AlertRule"]);
+}
+
 #[test]
 fn the_sample_project_is_one_and_the_sample_agent_may_drive_it() {
     let regions = manifest::parse("manifest.yaml", &text("manifest.yaml")).unwrap();

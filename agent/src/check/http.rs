@@ -34,9 +34,9 @@ pub(super) async fn run(client: &Client, check: &HttpCheck) -> Outcome {
             let said = said.map(|said| format!(": {said}")).unwrap_or_default();
             Outcome::new(Status::Crit, format!("{line}{said}"))
         }
-        Err(error @ (HttpError::Url { .. } | HttpError::Roots(_))) => {
-            Outcome::new(Status::Unknown, error.to_string())
-        }
+        Err(
+            error @ (HttpError::Url { .. } | HttpError::Forbidden { .. } | HttpError::Roots(_)),
+        ) => Outcome::new(Status::Unknown, error.to_string()),
         Err(error) => Outcome::new(Status::Crit, error.to_string()),
     }
 }

@@ -129,7 +129,9 @@ impl Runner {
             Probe::Http(check) => {
                 timeout(limit, http::run(&self.client, check)).await.unwrap_or_else(late)
             }
-            Probe::Tcp(check) => timeout(limit, tcp::run(check)).await.unwrap_or_else(late),
+            Probe::Tcp(check) => {
+                timeout(limit, tcp::run(&self.client, check)).await.unwrap_or_else(late)
+            }
             // It limits itself: a process has to be seen gone after its time is up.
             Probe::Command(check) => command::run(check, limit, &self.killed).await,
         };

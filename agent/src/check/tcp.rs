@@ -2,30 +2,35 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use trireme_proto::model::TcpCheck;
 
 use super::{Outcome, Status};
+use crate::http::{Client, HttpError};
 
 /// Connects once; the caller limits the time.
-pub(super) async fn run(check: &TcpCheck) -> Outcome {
+pub(super) async fn run(client: &Client, check: &TcpCheck) -> Outcome {
     let address = &check.address;
-    let has_port = address.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    let parts = address.rsplit_once(':').and_then(|(host, port)| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
+        (!host.is_empty()).then_some((host, port))
     });
-    if !has_port {
+    let Some((host, port)) = parts else {
         return Outcome::new(Status::Unknown, format!("address {address} is not host:port"));
-    }
+    };
     let began = Instant::now();
-    match TcpStream::connect(address).await {
+    match client.connect(host, port).await {
         Ok(_) => Outcome::new(
             Status::Ok,
             format!("{address} accepts in {} ms", began.elapsed().as_millis()),
         ),
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+        Err(HttpError::Connect { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
             Outcome::new(Status::Unknown, format!("address {address} is not host:port"))
         }
-        Err(error) => Outcome::new(Status::Crit, format!("{address} does not accept: {error}")),
+        Err(HttpError::Connect { source, .. }) => {
+            Outcome::new(Status::Crit, format!("{address} does not accept: {source}"))
+        }
+        Err(error) => Outcome::new(Status::Unknown, error.to_string()),
     }
 }

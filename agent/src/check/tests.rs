@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -460,4 +461,36 @@ fn a_service_known_to_serve_is_presumed_to_until_findings_say_otherwise() {
     record(&mut board, "a", 1..4, Status::Crit);
     board.presume_passing(&web());
     assert_eq!(board.verdict(&web()).health, Health::Failing);
+}
+
+/// B14: whoever writes a manifest does not thereby read a cloud's metadata service through a node.
+#[tokio::test]
+async fn b14_checks_ask_no_metadata_service_and_follow_no_redirect_to_one() {
+    let http = |url: &str| Probe::Http(HttpCheck { url: url.to_owned(), status: None });
+    let tcp = |address: &str| Probe::Tcp(TcpCheck { address: address.to_owned() });
+    for probe in [
+        http("http://169.254.169.254/latest/meta-data/"),
+        http("http://[::ffff:169.254.169.254]/"),
+        http("http://[fe80::1]:80/"),
+        http("http://100.100.100.200/"),
+        tcp("169.254.169.254:80"),
+        tcp("[fd00:ec2::254]:80"),
+    ] {
+        let outcome = ask(&probe).await;
+        assert_eq!(outcome.status, Status::Unknown, "{probe:?}: {}", outcome.message);
+        assert!(outcome.message.contains("is not asked"), "{}", outcome.message);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let answer = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let redirect = "HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\
+                        Content-Length: 0\r\n\r\n";
+        stream.write_all(redirect.as_bytes()).await.unwrap();
+        stream
+    };
+    let probe = http(&url);
+    let (outcome, _stream) = tokio::join!(ask(&probe), answer);
+    assert_eq!(outcome.status, Status::Crit);
+    assert!(outcome.message.starts_with("302 Found"), "{}", outcome.message);
 }

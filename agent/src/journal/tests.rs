@@ -1,5 +1,6 @@
 //! The journal on a disk that forgets what was not synced, tears writes and fills up.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -173,7 +174,8 @@ fn keeps_its_name_boot_and_assignments() {
     let disk = Disk::default();
     let (mut journal, recovered) = open(&disk);
     assert_eq!((recovered.boot_id, recovered.assignments), (None, vec![]));
-    let assignment = Assignment { service: "web".parse().unwrap(), checks: vec![] };
+    let assignment =
+        Assignment { service: "web".parse().unwrap(), checks: vec![], wanted: BTreeMap::new() };
     journal.set_boot_id("boot-1").unwrap();
     journal.set_address("127.1.0.1").unwrap();
     journal.set_serving(&["web".parse().unwrap()]).unwrap();

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
-use trireme_proto::action::{Action, Assignment, Observed, Report};
+use trireme_proto::action::{Action, Assignment, Observed, Report, Samples};
 use trireme_proto::id::ServiceId;
 use trireme_proto::identity::Identity;
 use trireme_proto::tls::Credentials;
@@ -124,6 +124,8 @@ pub struct Link {
     pub heard: mpsc::Sender<Heard>,
     /// How things are.
     pub outlook: watch::Receiver<Outlook>,
+    /// Numbers that are reported with each heartbeat, and hasten none.
+    pub samples: watch::Receiver<Samples>,
     /// What was not yet acknowledged.
     pub unacked: watch::Receiver<Unacked>,
     /// Random number that spreads the fleet's renewals.

@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 use tracing::{debug, info, warn};
+use trireme_proto::action::Samples;
 use trireme_proto::channel::{ChannelOptions, channel};
 use trireme_proto::key::SecretKey;
 use trireme_proto::tls::Server;
@@ -303,7 +304,13 @@ fn beat(nonces: &mut Nonces, link: &mut Link) -> Result<Heartbeat, Ended> {
         epoch: outlook.epoch,
         generation: outlook.generation,
         observed: json(&outlook.observed),
+        samples: some_json(&link.samples.borrow()),
     })
+}
+
+/// Returns the JSON of what is there; nothing at all if there is nothing.
+fn some_json(samples: &Samples) -> Bytes {
+    if samples.is_empty() { Bytes::new() } else { json(samples) }
 }
 
 async fn ask(mut client: AgentClient<Channel>) -> Result<(Vec<Bytes>, SecretKey), String> {

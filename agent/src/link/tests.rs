@@ -42,6 +42,7 @@ fn start(tasks: &mut JoinSet<()>, fleet: &Fleet, hours: u64, known: &[(SocketAdd
         hello: Hello { incarnation: "inc-1".to_owned(), boot_id: "boot-1".to_owned() },
         heard: heard_by,
         outlook: outlook_seen,
+        samples: watch::channel(Samples::default()).1,
         unacked: unacked_seen,
         draw: 0,
     };
@@ -98,7 +99,11 @@ async fn says_hello_and_hears_what_the_controller_says() {
     assert!(matches!(rig.heard().await, Heard::Offer { nonce_age: None, .. }));
     call.tell(Told::Ack(Ack { seq: 7, index: 70 })).await;
     assert_eq!(rig.heard().await, Heard::Acked(7));
-    let assigned = vec![Assignment { service: "web".parse().unwrap(), checks: vec![] }];
+    let assigned = vec![Assignment {
+        service: "web".parse().unwrap(),
+        checks: vec![],
+        wanted: BTreeMap::new(),
+    }];
     let assignments = serde_json::to_vec(&assigned).unwrap().into();
     call.tell(Told::Assignments(Assignments { assignments })).await;
     assert_eq!(rig.heard().await, Heard::Assigned(assigned));

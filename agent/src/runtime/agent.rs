@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
-use trireme_proto::action::{Assignment, RunSpec};
+use trireme_proto::action::{Assignment, RunSpec, Samples};
 use trireme_proto::id::{ActionId, ServiceId};
 
 use super::{RunError, now};
@@ -39,6 +39,13 @@ pub(super) struct Inputs {
     pub(super) parts: JoinSet<&'static str>,
 }
 
+/// Where what is to be said goes.
+pub(super) struct Outgoing {
+    pub(super) outlook: watch::Sender<Outlook>,
+    pub(super) samples: watch::Sender<Samples>,
+    pub(super) unacked: watch::Sender<Unacked>,
+}
+
 /// The agent: the core and all that it acts through.
 pub(super) struct Agent {
     core: Core,
@@ -52,8 +59,7 @@ pub(super) struct Agent {
     job: Option<(Asked, AbortHandle)>,
     /// The gate that is waited for.
     gate: Option<(Key, ServiceId)>,
-    outlook: watch::Sender<Outlook>,
-    unacked: watch::Sender<Unacked>,
+    out: Outgoing,
     recovered: Recovered,
     /// Services that serve, as the journal has it.
     serving: Vec<ServiceId>,
@@ -82,8 +88,7 @@ impl Agent {
         machine: Machine,
         facts: NodeFacts,
         schedule: Schedule,
-        outlook: watch::Sender<Outlook>,
-        unacked: watch::Sender<Unacked>,
+        out: Outgoing,
     ) -> Self {
         Self {
             core: Core::new(facts.node.clone(), recovered.state.clone()),
@@ -95,8 +100,7 @@ impl Agent {
             jobs: JoinSet::new(),
             job: None,
             gate: None,
-            outlook,
-            unacked,
+            out,
             serving: recovered.serving.clone(),
             recovered,
             controller: None,
@@ -382,12 +386,13 @@ impl Agent {
             self.serving.clone_from(&serving);
             self.write(move |journal| journal.set_serving(&serving)).await?;
         }
-        self.outlook.send_if_modified(|said| {
+        self.out.samples.send_replace(self.watch.samples());
+        self.out.outlook.send_if_modified(|said| {
             let changed = *said != outlook;
             *said = outlook;
             changed
         });
-        self.unacked.send_if_modified(|said| {
+        self.out.unacked.send_if_modified(|said| {
             let changed = !said.reports.iter().eq(self.core.unacked());
             if changed {
                 said.reports = self.core.unacked().cloned().collect();
@@ -416,7 +421,7 @@ impl Agent {
 
     /// Has what was said before said once more, if this was.
     fn say_again(&self, seq: u64) {
-        self.unacked.send_if_modified(|said| {
+        self.out.unacked.send_if_modified(|said| {
             let before = said.reports.iter().any(|report| report.seq == seq);
             said.again += u64::from(before);
             before

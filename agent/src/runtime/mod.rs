@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+use trireme_proto::action::Samples;
 use trireme_proto::identity::Identity;
 use trireme_proto::keyfile::{FileError, create_private_dir, read_private};
 use trireme_proto::tls::Credentials;
@@ -34,7 +35,7 @@ use crate::journal::{Journal, JournalError, Recovered};
 use crate::link::{Hello, JoinError, Known, Link, Outlook, Store, StoreError, Unacked, join};
 use crate::telemetry::{ASKED_MAX, Telemetry, USUAL};
 
-use agent::{Agent, Inputs};
+use agent::{Agent, Inputs, Outgoing};
 
 /// Things heard and not yet taken in: the link waits when the loop is busy.
 const HEARD_MAX: usize = 16;
@@ -140,7 +141,7 @@ pub async fn run(
     let boot = boot_id().map_err(|source| RunError::System { what: "the boot id", source })?;
     info!(%node, %region, incarnation = %recovered.incarnation, "agent starts");
     let door = Door::open(&config.telemetry, USUAL, None).await?;
-    let client = Arc::new(Client::new());
+    let client = Arc::new(Client::new().asking_link_local(config.link_local));
     let address = recovered.address.clone().unwrap_or_default();
     let facts = NodeFacts { node, region, address };
     let machine =
@@ -151,6 +152,7 @@ pub async fn run(
     let (found_by, findings) = mpsc::channel(FINDINGS_MAX);
     let (outlook, outlook_seen) = watch::channel(Outlook::default());
     let (unacked, unacked_seen) = watch::channel(Unacked::default());
+    let (samples, samples_seen) = watch::channel(Samples::default());
     let (scheduler, schedule) = Scheduler::new(client, found_by);
     let (ask, asked) = mpsc::channel(ASKED_MAX);
     let site = Telemetry { credentials: credentials.clone(), data: config.data.clone(), ask };
@@ -161,12 +163,14 @@ pub async fn run(
         hello: Hello { incarnation: recovered.incarnation.clone(), boot_id: boot.clone() },
         heard: heard_by,
         outlook: outlook_seen,
+        samples: samples_seen,
         unacked: unacked_seen,
         draw: getrandom::u32().unwrap_or_default(),
     };
     let mut parts = JoinSet::new();
     let changes = machine.changes();
-    let agent = Agent::new(journal, recovered, machine, facts, schedule, outlook, unacked);
+    let out = Outgoing { outlook, samples, unacked };
+    let agent = Agent::new(journal, recovered, machine, facts, schedule, out);
     parts.spawn(async move {
         scheduler.run().await;
         "the scheduler of checks"

@@ -89,7 +89,8 @@ impl Rig {
             rise: 2,
             fall: 2,
         };
-        let assignments = vec![Assignment { service: web(), checks: vec![check] }];
+        let assignments =
+            vec![Assignment { service: web(), checks: vec![check], wanted: BTreeMap::new() }];
         let assignments = serde_json::to_vec(&assignments).unwrap().into();
         call.tell(Told::Assignments(Assignments { assignments })).await;
         let mut talk = Talk { call, nonce: Vec::new(), generation: 0, web: None };

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
-use trireme_proto::action::{Observed, Report};
+use trireme_proto::action::{Observed, Report, SAMPLES_MAX, Samples};
 use trireme_proto::digest::Digest;
 use trireme_proto::id::{ActionId, NodeId, ServiceId};
 use trireme_proto::problem::{Code, Problem};
@@ -62,6 +62,9 @@ const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
 /// Observed services of one node, and reports of one message: far above what one node does.
 const ITEMS_MAX: usize = 1000;
+
+/// Longest text of a heartbeat's numbers: a line for each.
+const SAMPLES_LEN_MAX: usize = 64 << 10;
 
 /// Longest nonce that is echoed; an agent's has half of it.
 const NONCE_MAX: usize = 32;
@@ -178,6 +181,9 @@ impl Agent for AgentApi {
     }
 }
 
+/// A heartbeat as it came: its generation, what it observed, and its numbers.
+type Beat = (u64, Box<[u8]>, Box<[u8]>);
+
 /// A report on its way into the log.
 type Reporting = Pin<Box<dyn Future<Output = Result<(u64, u64), Problem>> + Send>>;
 
@@ -193,7 +199,7 @@ struct Stream {
     /// Boxed: the channel makes places for 32 messages at once, and nearly all stay empty.
     tell: mpsc::Sender<Box<ControllerMessage>>,
     /// What its last heartbeat said: most say the same again.
-    said: Option<(u64, Box<[u8]>)>,
+    said: Option<Beat>,
     offered: Option<(ActionId, Instant)>,
     /// Revision of the manifests that was looked at last, and what was told of it.
     assigned: Option<(u64, Digest)>,
@@ -274,10 +280,10 @@ impl Stream {
         // A copy: a part of the message would keep all of the buffer that it was read into.
         self.nonce =
             Bytes::copy_from_slice(&heartbeat.nonce[..heartbeat.nonce.len().min(NONCE_MAX)]);
-        let said = (heartbeat.generation, heartbeat.observed.as_ref());
-        let again = self.said.as_ref().is_some_and(|(at, text)| (*at, &**text) == said);
+        let said = (heartbeat.generation, &*heartbeat.observed, &*heartbeat.samples);
+        let again = self.said.as_ref().is_some_and(|(at, a, b)| (*at, &**a, &**b) == said);
         if !(again && self.brain.sessions.heard_again(&self.session)) {
-            self.said = Some((heartbeat.generation, heartbeat.observed.as_ref().into()));
+            self.said = Some((said.0, said.1.into(), said.2.into()));
             let changed = self.brain.sessions.heard(&self.session, self.seen(heartbeat)?);
             if changed {
                 self.brain.sessions.note_change();
@@ -307,11 +313,28 @@ impl Stream {
             serde_json::from_slice(&heartbeat.observed)
                 .map_err(|error| format!("a heartbeat cannot be read: {error}"))?
         };
+        let samples: Samples = if heartbeat.samples.is_empty() {
+            Samples::new()
+        } else {
+            serde_json::from_slice(&heartbeat.samples)
+                .map_err(|error| format!("the numbers of a heartbeat cannot be read: {error}"))?
+        };
+        let numbers: usize = samples.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum();
+        if numbers > SAMPLES_MAX || heartbeat.samples.len() > SAMPLES_LEN_MAX {
+            return Err("a heartbeat with too many numbers".to_owned());
+        }
         if observed.len() > ITEMS_MAX {
             return Err("a heartbeat with too many services".to_owned());
         }
         let agent_version: String = self.agent_version.chars().take(64).collect();
-        Ok(Seen { age: Span(0), generation: heartbeat.generation, agent_version, observed })
+        Ok(Seen {
+            age: Span(0),
+            generation: heartbeat.generation,
+            agent_version,
+            observed,
+            samples,
+            certificate_until: Some(self.peer.not_after),
+        })
     }
 
     async fn observe(&mut self, seen: Seen) {

@@ -26,6 +26,7 @@ pub fn door(service: &str, method: &str) -> Option<Door> {
         "Peer" | "Raft" => Some(Door::Controller),
         "Operator" => operator(method).map(Door::Person),
         "Operations" => operations(method).map(Door::Person),
+        "Alerts" => alerts(method).map(Door::Person),
         _ => None,
     }
 }
@@ -63,6 +64,17 @@ fn operations(method: &str) -> Option<Verb> {
         "Thaw" => Verb::FleetThaw,
         "Override" => Verb::OverrideAdd,
         "EndOverride" => Verb::OverrideEnd,
+        _ => return None,
+    })
+}
+
+fn alerts(method: &str) -> Option<Verb> {
+    Some(match method {
+        "Delete" => Verb::ManifestDelete,
+        "Acknowledge" => Verb::AlertAcknowledge,
+        "Silence" => Verb::AlertSilence,
+        "Unsilence" => Verb::AlertUnsilence,
+        "TestChannel" => Verb::AlertTest,
         _ => return None,
     })
 }

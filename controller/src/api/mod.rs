@@ -4,6 +4,7 @@
 //! from the request; a denied identity is refused on every call.
 
 mod agent;
+mod alerts;
 mod authorize;
 mod door;
 mod enrol;

@@ -60,7 +60,7 @@ const REASON_MAX: usize = 1000;
 pub struct OperatorApi {
     pub(super) brain: Arc<Brain>,
     pub(super) documents: Documents,
-    authority: Arc<Authority>,
+    pub(super) authority: Arc<Authority>,
 }
 
 pub(super) type Answer = Result<Response<Document>, Status>;

@@ -1,7 +1,9 @@
 //! Decides what a controller may offer to an agent that is connected to it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use trireme_proto::action::{Action, Assignment};
-use trireme_proto::id::NodeId;
+use trireme_proto::id::{NodeId, ServiceId};
 use trireme_proto::time::Span;
 
 use crate::state::Fleet;
@@ -32,6 +34,17 @@ pub fn assignments(fleet: &Fleet, node: &NodeId) -> Vec<Assignment> {
         .map(|record| Assignment {
             service: record.manifest.name.clone(),
             checks: record.manifest.checks.clone(),
+            wanted: wanted(fleet, &record.manifest.name),
         })
         .collect()
+}
+
+/// Returns the numbers of a service's checks that alert rules ask for, by check.
+fn wanted(fleet: &Fleet, service: &ServiceId) -> BTreeMap<String, BTreeSet<String>> {
+    let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    let asked = fleet.alerts.rules().filter_map(|rule| rule.when.wanted());
+    for (_, check, label) in asked.filter(|(of, ..)| *of == service) {
+        wanted.entry(check.to_owned()).or_default().insert(label.to_owned());
+    }
+    wanted
 }

@@ -5,6 +5,7 @@
 //! cannot advance always says why: an upgrade without proposals and without reasons is a bug
 //! (I16).
 
+pub mod alert;
 pub mod deliver;
 mod drain;
 mod forward;

@@ -71,6 +71,7 @@ fn presence(fleet: &Fleet, age: Span) -> Presence {
             generation: node.generation,
             agent_version: String::new(),
             observed: node.observed.clone(),
+            ..Seen::default()
         };
         (id.clone(), seen)
     });

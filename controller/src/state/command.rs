@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use trireme_proto::action::{Observed, Report};
 use trireme_proto::id::{
-    ActionId, ControllerId, GrantId, NodeId, OverrideId, Place, RegionId, ServiceId, UpgradeId,
+    ActionId, ControllerId, GrantId, IncidentId, NodeId, NoticeId, OverrideId, Place, RegionId,
+    ServiceId, SilenceId, UpgradeId,
 };
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, PlanId, Scope};
@@ -13,6 +14,8 @@ use trireme_proto::problem::Problem;
 use trireme_proto::time::{FleetTime, Span, WallTime};
 use trireme_proto::token::SecretHash;
 use trireme_proto::view::Applied;
+
+use super::alert::AlertStep;
 
 pub use super::evidence::{Evidence, NodeEvidence};
 use super::fleet::Controller;
@@ -55,6 +58,8 @@ pub enum Body {
     Bootstrap { name: String, domain: String, controllers: BTreeMap<ControllerId, Controller> },
     /// Changes manifests; judged as a grant where it lowers safety (DESIGN rule 4).
     Apply { base_revision: u64, objects: Vec<Object>, evidence: Evidence },
+    /// Takes a rule or a channel out of the manifests.
+    Delete { base_revision: u64, kind: String, name: String },
     /// Records a one-time token.
     CreateToken {
         id: String,
@@ -144,6 +149,8 @@ pub enum Body {
     Reports { node: NodeId, incarnation: String, reports: Vec<Report> },
     /// Nodes have come into or gone out of sight.
     Presence { lost: Vec<NodeId>, seen: Vec<NodeId> },
+    /// About alerts: what the leader sees and sends, and what people ask.
+    Alert { what: AlertStep },
 }
 
 /// What a controller saw of a node, when it differs from what is replicated.
@@ -182,6 +189,12 @@ pub enum Outcome {
     Granted(GrantId),
     /// A node has joined.
     Joined { node: NodeId, region: RegionId, address: String },
+    /// It is about this incident.
+    Incident(IncidentId),
+    /// It is about this silence.
+    Silence(SilenceId),
+    /// A message is on its way.
+    Notice(NoticeId),
     /// It was refused; nothing has changed.
     Refused(Problem),
 }
@@ -200,6 +213,7 @@ impl Body {
                     .collect::<Vec<_>>()
                     .join(","),
             ),
+            Self::Delete { kind, name, .. } => ("manifest.delete", format!("{kind}/{name}")),
             Self::CreateToken { node, .. } => ("token.create", format!("node/{node}")),
             Self::Join { token, .. } => ("node.join", format!("token/{token}")),
             Self::RemoveNode { node, .. } => ("node.remove", format!("node/{node}")),
@@ -251,6 +265,7 @@ impl Body {
             Self::Observe { nodes } => ("node.observe", names(nodes.keys())),
             Self::Reports { node, .. } => ("node.report", format!("node/{node}")),
             Self::Presence { lost, seen } => ("node.presence", names(lost.iter().chain(seen))),
+            Self::Alert { what } => what.describe(),
         }
     }
 }

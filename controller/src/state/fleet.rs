@@ -15,6 +15,7 @@ use trireme_proto::source::Network;
 use trireme_proto::time::{FleetTime, WallTime};
 use trireme_proto::token::SecretHash;
 
+use super::alert::Alerts;
 use super::aside::{Drain, Override, Remark};
 use super::command::Reply;
 use super::people::User;
@@ -82,6 +83,9 @@ pub struct Fleet {
     /// Networks that people may ask from; anywhere if there are none.
     #[serde(default)]
     pub sources: BTreeSet<Network>,
+    /// Rules, channels, and what was found and said by them.
+    #[serde(default)]
+    pub alerts: Alerts,
     /// End of the audit chain.
     pub audit: AuditHead,
 }

@@ -10,6 +10,7 @@
 //! the same log entry. Time, evidence and randomness come inside the command, because every
 //! controller must compute the same result from it.
 
+pub mod alert;
 pub mod apply;
 pub mod aside;
 pub mod command;

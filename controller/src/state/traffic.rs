@@ -71,6 +71,8 @@ pub fn may_change(fleet: &Fleet, body: &Body) -> bool {
         | Body::Thaw { .. }
         | Body::Override { .. }
         | Body::EndOverride { .. }
+        | Body::Delete { .. }
+        | Body::Alert { .. }
         | Body::TransferLeader { .. }
         | Body::Lead { .. }
         | Body::PauseUpgrade { .. }

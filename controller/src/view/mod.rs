@@ -1,5 +1,6 @@
 //! Documents for operators, computed from the replicated state. Pure.
 
+pub mod alert;
 mod aside;
 mod metrics;
 mod node;

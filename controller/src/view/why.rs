@@ -4,7 +4,7 @@ use trireme_proto::id::{ActionId, GrantId, NodeId, Place, ServiceId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{Reason, WhyView};
 
-use super::{Lens, grants, node, note, service, upgrade};
+use super::{Lens, alert, grants, node, note, service, upgrade};
 
 /// Explains an object by `kind/name`, by a numbered id, or by a service's or node's name.
 pub fn why(lens: Lens<'_>, object: &str) -> Result<WhyView, Problem> {
@@ -13,6 +13,7 @@ pub fn why(lens: Lens<'_>, object: &str) -> Result<WhyView, Problem> {
         "" => of_upgrade(lens, name)
             .or_else(|| of_grant(lens, name))
             .or_else(|| of_action(lens, name))
+            .or_else(|| alert::why(lens, name))
             .or_else(|| of_service(lens, name))
             .or_else(|| of_node(lens, name)),
         "upgrade" => of_upgrade(lens, name),
@@ -20,12 +21,13 @@ pub fn why(lens: Lens<'_>, object: &str) -> Result<WhyView, Problem> {
         "action" => of_action(lens, name),
         "service" => of_service(lens, name),
         "node" => of_node(lens, name),
+        "incident" => alert::why(lens, name),
         _ => None,
     };
     let found = found.map(|view| WhyView { note: note(lens.fleet, &view.object), ..view });
     found.ok_or_else(|| {
         Problem::new(Code::NotFound, format!("there is nothing named {object}"))
-            .hint("name an upgrade, grant, action, service or node, such as service/web")
+            .hint("name an upgrade, grant, action, incident, service or node, such as service/web")
     })
 }
 

@@ -4,10 +4,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
+use trireme_proto::view::alert::{IncidentView, SilenceView};
 use trireme_proto::view::{
     Applied, AuditEntry, ControllersView, FreezeView, GrantView, List, NodeView, NoteView,
     OverrideView, PlanView, TokenView, UpgradeView, WhyView,
 };
+use trireme_proto::wire::alerts_client::AlertsClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::{self, Consistency, Document};
@@ -131,6 +133,22 @@ rpcs! { OperationsClient:
     thaw(FreezeRequest) -> FreezeView;
     /// Ends an exception before its time; answers with those left.
     end_override(EndOverrideRequest) -> List<OverrideView>;
+}
+
+rpcs! { AlertsClient:
+    /// Takes a rule or a channel out of the manifests.
+    delete(DeleteRequest) -> Applied;
+    /// Says that somebody looks after an incident.
+    acknowledge(AcknowledgeRequest) -> IncidentView;
+    /// Ends a silence.
+    unsilence(UnsilenceRequest) -> SilenceView;
+}
+
+rpcs_of_any! { AlertsClient:
+    /// Keeps alerts from being told for a while; a dry run is answered with what would be.
+    silence(SilenceRequest);
+    /// Sends a message that only shows that a channel works; a dry run sends none.
+    test_channel(TestChannelRequest);
 }
 
 rpcs_of_any! { OperatorClient:

@@ -10,7 +10,7 @@ use crate::error::{Failure, Outcome, failed};
 use crate::manifest;
 use crate::output::table::table;
 
-/// Declare regions, services and releases
+/// Declare regions, services, releases, alert rules and channels
 ///
 /// All documents are checked before anything is sent, and all are applied or none. Objects that
 /// are not in the files stay as they are. A change that would leave too few regions serving is
@@ -55,11 +55,13 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-fn render(applied: &Applied, dry_run: bool) -> String {
+/// Returns what happened to each object.
+pub(super) fn render(applied: &Applied, dry_run: bool) -> String {
     let word = |change: &Change| match change {
         Change::Created => "created",
         Change::Changed => "changed",
         Change::Unchanged => "unchanged",
+        Change::Deleted => "deleted",
     };
     let rows = applied.objects.iter().map(|(name, change)| [name.clone(), word(change).to_owned()]);
     let rows = table(["NAME", "CHANGE"], rows.collect(), "the files declare nothing");

@@ -33,14 +33,22 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         let hint = app.command(&["get", kind]);
         return Err(Problem::new(Code::NotFound, message).hint(hint).into());
     };
-    // Releases, regions, drains, overrides, tokens and notes wait for nothing that could be asked for.
+    // Releases, regions, rules and the like wait for nothing that could be asked for.
     let why = match args.kind {
         Kind::Service | Kind::Node | Kind::Upgrade | Kind::Grant => {
             Some(client.why(WhyRequest { object: format!("{kind}/{}", args.name) }).await?)
         }
-        Kind::Region | Kind::Release | Kind::Drain | Kind::Override | Kind::Token | Kind::Note => {
-            None
-        }
+        Kind::Alert => Some(client.why(WhyRequest { object: args.name.clone() }).await?),
+        Kind::Region
+        | Kind::Release
+        | Kind::Drain
+        | Kind::Override
+        | Kind::Token
+        | Kind::Note
+        | Kind::Alertrule
+        | Kind::Channel
+        | Kind::Silence
+        | Kind::Notice => None,
     };
     let whole = serde_json::json!({
         "kind": kind, "object": object, "why": why.as_ref().map(|why| &why.json),
@@ -62,7 +70,12 @@ fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result
         | Kind::Drain
         | Kind::Override
         | Kind::Token
-        | Kind::Note => describe::fields(&object),
+        | Kind::Note
+        | Kind::Alertrule
+        | Kind::Channel
+        | Kind::Alert
+        | Kind::Silence
+        | Kind::Notice => describe::fields(&object),
     };
     Ok(match why {
         Some(why) => format!("{text}\n\n{}", describe::why(why, style)),

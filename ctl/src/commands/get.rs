@@ -8,7 +8,7 @@ use trireme_proto::wire;
 use crate::App;
 use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome};
-use crate::output::table;
+use crate::output::{alert, table};
 
 /// List objects
 ///
@@ -61,6 +61,21 @@ pub(super) enum Kind {
     /// What operators left on objects
     #[value(alias = "notes")]
     Note,
+    /// What somebody is told of
+    #[value(alias = "alertrules")]
+    Alertrule,
+    /// Where alerts go
+    #[value(alias = "channels")]
+    Channel,
+    /// What rules have found, going on and over
+    #[value(alias = "alerts")]
+    Alert,
+    /// What keeps alerts from being told
+    #[value(alias = "silences")]
+    Silence,
+    /// Messages, and what became of each
+    #[value(alias = "notices")]
+    Notice,
 }
 
 impl Kind {
@@ -77,6 +92,11 @@ impl Kind {
             Self::Override => "override",
             Self::Token => "token",
             Self::Note => "note",
+            Self::Alertrule => "alertrule",
+            Self::Channel => "channel",
+            Self::Alert => "alert",
+            Self::Silence => "silence",
+            Self::Notice => "notice",
         }
     }
 }
@@ -140,6 +160,11 @@ pub(super) async fn print(
         Kind::Override => list(app, client, request, table::overrides).await,
         Kind::Token => list(app, client, request, table::tokens).await,
         Kind::Note => list(app, client, request, table::notes).await,
+        Kind::Alertrule => list(app, client, request, alert::rules).await,
+        Kind::Channel => list(app, client, request, alert::channels).await,
+        Kind::Alert => list(app, client, request, alert::incidents).await,
+        Kind::Silence => list(app, client, request, alert::silences).await,
+        Kind::Notice => list(app, client, request, alert::notices).await,
     }
 }
 

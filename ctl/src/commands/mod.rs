@@ -1,11 +1,13 @@
 //! The verbs of `trictl`: one file each, with its arguments (whose doc comments are the help) and
 //! one `run` that builds the request, asks, and prints.
 
+mod alert;
 mod apply;
 mod audit;
 mod ca;
 mod completion;
 mod controller;
+mod delete;
 mod demo;
 mod describe;
 mod dev;
@@ -37,6 +39,7 @@ use crate::error::{Failure, Outcome};
 pub enum Command {
     Apply(apply::Args),
     Diff(diff::Args),
+    Delete(delete::Args),
     Get(get::Args),
     Describe(describe::Args),
     Explain(explain::Args),
@@ -57,6 +60,9 @@ pub enum Command {
     Override(r#override::Command),
     Why(why::Args),
     Note(note::Args),
+    /// See alerts, look after them, silence them, test where they go
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// List and release grants: everything that takes capacity away
     #[command(subcommand)]
     Grants(grants::Command),
@@ -91,6 +97,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Apply(args) => apply::run(app, args).await,
         Command::Diff(args) => diff::run(app, args).await,
+        Command::Delete(args) => delete::run(app, args).await,
         Command::Get(args) => get::run(app, args).await,
         Command::Describe(args) => describe::run(app, args).await,
         Command::Explain(args) => explain::run(app, &args),
@@ -101,6 +108,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Override(command) => r#override::run(app, command).await,
         Command::Why(args) => why::run(app, args).await,
         Command::Note(args) => note::run(app, args).await,
+        Command::Alert(command) => alert::run(app, command).await,
         Command::Grants(command) => grants::run(app, command).await,
         Command::Node(command) => node::run(app, command).await,
         Command::Token(command) => token::run(app, command).await,

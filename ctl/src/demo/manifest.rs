@@ -61,7 +61,7 @@ fn artifact(version: &str) -> Vec<u8> {
 pub(super) fn service(objects: &[Object]) -> Option<&Service> {
     objects.iter().find_map(|object| match object {
         Object::Service(service) => Some(service),
-        Object::Region(_) | Object::Release(_) => None,
+        _ => None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! JSON object per line; without it, text for people. Commands hand over both forms and do not
 //! know which one is printed.
 
+pub mod alert;
 pub mod describe;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -7,10 +7,11 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::decimal::Decimal;
 use crate::digest::Digest;
-use crate::id::{ControllerId, NodeId, RegionId, ServiceId, Version};
+use crate::id::{ChannelId, ControllerId, NodeId, RegionId, RuleId, ServiceId, Version};
 use crate::model::{Image, Object};
-use crate::time::Span;
+use crate::time::{Date, Span};
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Object).as_value().clone());
 
@@ -23,8 +24,10 @@ pub fn schema() -> &'static Value {
 type TextCheck = fn(&str) -> Result<(), String>;
 
 /// Types that are written as text with a grammar of their own.
-const TEXTS: [(&str, TextCheck); 8] = [
+const TEXTS: [(&str, TextCheck); 12] = [
     ("Span", text::<Span>),
+    ("Date", text::<Date>),
+    ("Decimal", text::<Decimal>),
     ("Digest", text::<Digest>),
     ("Image", text::<Image>),
     ("Version", text::<Version>),
@@ -32,6 +35,8 @@ const TEXTS: [(&str, TextCheck); 8] = [
     ("ServiceId", text::<ServiceId>),
     ("NodeId", text::<NodeId>),
     ("ControllerId", text::<ControllerId>),
+    ("RuleId", text::<RuleId>),
+    ("ChannelId", text::<ChannelId>),
 ];
 
 fn text<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<(), String> {
@@ -253,7 +258,7 @@ mod tests {
     #[test]
     fn the_schema_names_every_kind() {
         let names: Vec<_> = kinds().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["Region", "Service", "Release"]);
+        assert_eq!(names, ["Region", "Service", "Release", "AlertRule", "Channel"]);
         assert_eq!(schema()["$schema"], "https://json-schema.org/draft/2020-12/schema");
     }
 }

@@ -1,11 +1,19 @@
 //! Manifests as validated values, one noun per file.
 
+mod alert;
+mod channel;
 mod check;
 mod image;
 mod region;
 mod release;
 mod service;
 
+pub use alert::{
+    Absent, AlertRule, Bound, CheckFails, Condition, Metric, Only, Ready, Severity, State,
+};
+pub use channel::{
+    Alertmanager, Channel, Dingtalk, Feishu, Grouping, Language, Target, Telegram, Webhook, Wecom,
+};
 pub use check::{Check, CommandCheck, HttpCheck, Probe, ProbeError, TcpCheck};
 pub use image::{Image, ImageError};
 pub use region::Region;
@@ -28,6 +36,10 @@ pub enum Object {
     Service(Service),
     /// One version of a service.
     Release(Release),
+    /// Something that somebody is told of.
+    AlertRule(AlertRule),
+    /// A way by which they are told.
+    Channel(Channel),
 }
 
 impl Object {
@@ -37,6 +49,8 @@ impl Object {
             Self::Region(_) => "Region",
             Self::Service(_) => "Service",
             Self::Release(_) => "Release",
+            Self::AlertRule(_) => "AlertRule",
+            Self::Channel(_) => "Channel",
         }
     }
 
@@ -46,6 +60,8 @@ impl Object {
             Self::Region(region) => region.name.to_string(),
             Self::Service(service) => service.name.to_string(),
             Self::Release(release) => format!("{}@{}", release.service, release.version),
+            Self::AlertRule(rule) => rule.name.to_string(),
+            Self::Channel(channel) => channel.name.to_string(),
         }
     }
 }

@@ -156,7 +156,7 @@ impl Bench {
                 let observed = BTreeMap::from([(service.clone(), serving(spec))]);
                 let generation = self.generations[node];
                 let agent_version = "1".to_owned();
-                (node.clone(), Seen { age: Span(0), generation, agent_version, observed })
+                (node.clone(), Seen { generation, agent_version, observed, ..Seen::default() })
             })
             .collect();
         let controller: ControllerId = "c".parse().expect("a name");

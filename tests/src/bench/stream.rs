@@ -193,6 +193,7 @@ impl Session<'_> {
             epoch: self.memory.epoch,
             generation: self.memory.generation,
             observed: serde_json::to_vec(&observed())?.into(),
+            samples: Bytes::new(),
         })
     }
 }

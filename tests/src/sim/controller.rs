@@ -118,6 +118,7 @@ impl Controller {
             generation: session.beat.fence.generation,
             agent_version: AGENT_VERSION.to_owned(),
             observed: session.beat.observed.clone(),
+            ..Seen::default()
         };
         self.sessions.iter().map(|(n, session)| (names[*n].clone(), seen(session))).collect()
     }

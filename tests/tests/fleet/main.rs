@@ -5,6 +5,7 @@
 //!  web      the service that is upgraded, and what it recorded of its starts
 //!  traffic  requests that find it through the fleet's DNS, and who answers
 //!  people   certificates of every kind
+//!  receiver whom alerts are sent to
 //! ```
 //!
 //! Each test has a fleet of its own and at most a minute, those with containers somewhat more. They
@@ -13,6 +14,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
+mod alerts;
 mod completion;
 mod compose;
 mod crash;
@@ -24,6 +26,7 @@ mod nginx;
 mod operate;
 mod orphaned;
 mod people;
+mod receiver;
 mod refused;
 mod rig;
 mod steer;

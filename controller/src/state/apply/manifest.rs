@@ -2,14 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_proto::model::{Object, Release, Service};
+use trireme_proto::model::{AlertRule, Channel, Condition, Object, Release, Service};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{Applied, Change};
 
 use super::Context;
+use crate::state::alert::{ChannelRecord, RuleRecord};
 use crate::state::command::{Evidence, Outcome};
 use crate::state::fleet::{Fleet, ReleaseRecord, ServiceRecord};
 use crate::state::ledger::{self, RULE_AT_LEAST};
+
+/// Alert rules at once: the leader looks at each every second.
+const RULES_MAX: usize = 500;
+
+/// Channels at once: each is told of everything by itself.
+const CHANNELS_MAX: usize = 50;
 
 pub(super) fn apply(
     fleet: &mut Fleet,
@@ -77,7 +84,45 @@ fn put(fleet: &mut Fleet, object: &Object) -> Result<Change, Problem> {
             Ok(change)
         }
         Object::Release(release) => put_release(fleet, release),
+        Object::AlertRule(rule) => put_rule(fleet, rule),
+        Object::Channel(channel) => put_channel(fleet, channel),
     }
+}
+
+fn put_rule(fleet: &mut Fleet, rule: &AlertRule) -> Result<Change, Problem> {
+    let old = fleet.alerts.rules.get(&rule.name).map(|record| &record.manifest);
+    let change = changed(old, rule);
+    if change == Change::Created && fleet.alerts.rules.len() >= RULES_MAX {
+        return Err(too_many(RULES_MAX, "alertrule"));
+    }
+    if change != Change::Unchanged {
+        let record = RuleRecord { manifest: rule.clone(), revision: fleet.revision };
+        fleet.alerts.rules.insert(rule.name.clone(), record);
+    }
+    Ok(change)
+}
+
+fn put_channel(fleet: &mut Fleet, channel: &Channel) -> Result<Change, Problem> {
+    let (revision, count) = (fleet.revision, fleet.alerts.channels.len());
+    let Some(record) = fleet.alerts.channels.get_mut(&channel.name) else {
+        if count >= CHANNELS_MAX {
+            return Err(too_many(CHANNELS_MAX, "channel"));
+        }
+        let record = ChannelRecord::new(channel.clone(), revision);
+        fleet.alerts.channels.insert(channel.name.clone(), record);
+        return Ok(Change::Created);
+    };
+    let change = changed(Some(&record.manifest), channel);
+    if change != Change::Unchanged {
+        // What became of its messages is still true; whether it fails now has yet to be seen.
+        (record.manifest, record.revision, record.failing) = (channel.clone(), revision, None);
+    }
+    Ok(change)
+}
+
+fn too_many(most: usize, kind: &str) -> Problem {
+    Problem::new(Code::Conflict, format!("there are {most} of kind {kind} already"))
+        .hint(format!("delete one: trictl delete {kind} NAME"))
 }
 
 fn put_release(fleet: &mut Fleet, release: &Release) -> Result<Change, Problem> {
@@ -110,7 +155,8 @@ fn changed<T: PartialEq>(old: Option<&T>, new: &T) -> Change {
 fn check_references(fleet: &Fleet, objects: &[Object]) -> Result<(), Problem> {
     for object in objects {
         match object {
-            Object::Region(_) => {}
+            Object::Region(_) | Object::Channel(_) => {}
+            Object::AlertRule(rule) => check_rule(fleet, rule)?,
             Object::Service(service) => {
                 for region in &service.upgrade.order {
                     if !fleet.regions.contains_key(region) {
@@ -131,6 +177,27 @@ fn check_references(fleet: &Fleet, objects: &[Object]) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Refuses a rule about a channel, a service or a check that does not exist.
+fn check_rule(fleet: &Fleet, rule: &AlertRule) -> Result<(), Problem> {
+    let what = format!("alert rule {}", rule.name);
+    if let Some(channel) = rule.channels.iter().find(|id| !fleet.alerts.channels.contains_key(*id))
+    {
+        return Err(missing(&what, "channel", channel.as_str()));
+    }
+    let Some(service) = rule.when.service() else { return Ok(()) };
+    let Some(record) = fleet.services.get(service) else {
+        return Err(missing(&what, "service", service.as_str()));
+    };
+    let named = match &rule.when {
+        Condition::Check(fails) => fails.check.as_deref(),
+        when => when.wanted().map(|(_, check, _)| check),
+    };
+    match named.filter(|name| !record.manifest.checks.iter().any(|check| check.name == **name)) {
+        Some(check) => Err(missing(&what, "check", &format!("{service}/{check}"))),
+        None => Ok(()),
+    }
 }
 
 fn missing(what: &str, kind: &str, name: &str) -> Problem {

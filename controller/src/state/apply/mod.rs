@@ -1,5 +1,7 @@
 //! Applies a command: total, deterministic, and always with exactly one audit entry.
 
+mod alert;
+mod delete;
 mod drain;
 mod grant;
 mod guard;
@@ -182,6 +184,11 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
         Body::Apply { base_revision, objects, evidence } => {
             manifest::apply(fleet, context, *base_revision, objects, evidence)
         }
+        Body::Delete { base_revision, kind, name } => {
+            context.wake.extend(fleet.nodes.keys().cloned());
+            delete::delete(fleet, *base_revision, kind, name)
+        }
+        Body::Alert { what } => alert::step(fleet, context, what),
         Body::CreateToken { .. } => node::create_token(fleet, context),
         Body::Join { token, secret_hash, incarnation } => {
             node::join(fleet, context, token, secret_hash, incarnation)

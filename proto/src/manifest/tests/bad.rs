@@ -141,7 +141,8 @@ fn tells_of_a_missing_or_unknown_kind() {
     );
     assert_refused(
         "name: aws\n",
-        &["1:1: `kind` is missing: kinds are `Region`, `Service`, `Release`"],
+        &["1:1: `kind` is missing: kinds are `Region`, `Service`, `Release`, \
+           `AlertRule`, `Channel`"],
     );
     assert_refused(
         "\
@@ -152,21 +153,23 @@ name: web
     );
     assert_refused(
         "kind: Deployment\n",
-        &["1:7: there is no kind `Deployment`: kinds are `Region`, `Service`, `Release`"],
+        &["1:7: there is no kind `Deployment`: kinds are `Region`, `Service`, `Release`, \
+           `AlertRule`, `Channel`"],
     );
     assert_refused(
         "kind: [Region]\n",
-        &["1:7: `kind` must be a text, not a list: kinds are `Region`, `Service`, `Release`"],
+        &["1:7: `kind` must be a text, not a list: kinds are `Region`, `Service`, `Release`, \
+           `AlertRule`, `Channel`"],
     );
     assert_refused(
         "- kind: Region\n",
         &["1:1: a document is a map of fields, not a list: kinds are `Region`, `Service`, \
-             `Release`"],
+             `Release`, `AlertRule`, `Channel`"],
     );
     assert_refused(
         "Region\n",
         &["1:1: a document is a map of fields, not the text `Region`: kinds are `Region`, \
-             `Service`, `Release`"],
+             `Service`, `Release`, `AlertRule`, `Channel`"],
     );
 }
 

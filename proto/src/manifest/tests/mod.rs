@@ -1,5 +1,6 @@
 //! Manifests as people get them wrong and right; a release and a service that tests begin from.
 
+mod alerts;
 mod bad;
 mod contradictions;
 mod drivers;

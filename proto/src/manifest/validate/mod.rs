@@ -4,6 +4,8 @@
 //! Pure, and the same for everybody: `trictl` asks before it sends anything, and the controller
 //! asks again before it commits, because it trusts no client.
 
+mod alert;
+mod channel;
 mod check;
 mod driver;
 mod release;
@@ -15,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::diff::diff_release;
 use super::suggest::nearest;
-use crate::id::{RegionId, ServiceId, Version};
-use crate::model::{Driver, Object, Release, Service};
+use crate::id::{ChannelId, RegionId, ServiceId, Version};
+use crate::model::{AlertRule, Driver, Object, Release, Service};
 use crate::placeholders;
 
 /// One thing an object may not say.
@@ -39,6 +41,8 @@ pub struct Known {
     pub regions: BTreeSet<RegionId>,
     /// All services, with what drives each.
     pub services: BTreeMap<ServiceId, Driver>,
+    /// All channels.
+    pub channels: BTreeSet<ChannelId>,
     /// All releases.
     pub releases: BTreeMap<(ServiceId, Version), Release>,
 }
@@ -50,6 +54,8 @@ pub fn validate_object(object: &Object) -> Vec<Fault> {
         Object::Region(_) => {}
         Object::Service(service) => service::validate(service, &mut faults),
         Object::Release(release) => release::validate(release, &mut faults),
+        Object::AlertRule(rule) => alert::validate(rule, &mut faults),
+        Object::Channel(channel) => channel::validate(channel, &mut faults),
     }
     faults.list
 }
@@ -81,20 +87,26 @@ pub fn immutable_conflict(old: &Release, new: &Release) -> Option<Fault> {
 pub(super) fn set_faults(objects: &[&Object], existing: &Known) -> Vec<(usize, Fault)> {
     let mut regions = existing.regions.clone();
     let mut services = existing.services.clone();
+    let mut channels = existing.channels.clone();
     for object in objects {
         match object {
             Object::Region(region) => drop(regions.insert(region.name.clone())),
             Object::Service(service) => {
                 services.insert(service.name.clone(), service.driver.clone());
             }
-            Object::Release(_) => {}
+            Object::Channel(channel) => drop(channels.insert(channel.name.clone())),
+            Object::Release(_) | Object::AlertRule(_) => {}
         }
     }
+    let named: BTreeSet<ServiceId> = services.keys().cloned().collect();
     let mut found = duplicates(objects.iter().copied());
     for (index, object) in objects.iter().enumerate() {
         let mut faults = Faults::of(object);
         match object {
-            Object::Region(_) => {}
+            Object::Region(_) | Object::Channel(_) => {}
+            Object::AlertRule(rule) => {
+                against_fleet(rule, &regions, &named, &channels, &mut faults);
+            }
             Object::Service(service) => against_regions(service, &regions, &mut faults),
             Object::Release(release) => {
                 against_services(release, &services, &mut faults);
@@ -148,6 +160,30 @@ fn against_regions(service: &Service, regions: &BTreeSet<RegionId>, faults: &mut
     }
 }
 
+/// Refuses a rule about what the fleet does not have.
+fn against_fleet(
+    rule: &AlertRule,
+    regions: &BTreeSet<RegionId>,
+    services: &BTreeSet<ServiceId>,
+    channels: &BTreeSet<ChannelId>,
+    faults: &mut Faults,
+) {
+    for (index, region) in rule.only.regions.iter().enumerate() {
+        faults.known(format!("only.regions[{index}]"), "region", region, regions, RegionId::as_str);
+    }
+    for (index, service) in rule.only.services.iter().enumerate() {
+        let path = format!("only.services[{index}]");
+        faults.known(path, "service", service, services, ServiceId::as_str);
+    }
+    if let Some(service) = rule.when.service() {
+        let path = format!("when.{}.service", rule.when.word());
+        faults.known(path, "service", service, services, ServiceId::as_str);
+    }
+    for (index, channel) in rule.channels.iter().enumerate() {
+        faults.known(format!("channels[{index}]"), "channel", channel, channels, ChannelId::as_str);
+    }
+}
+
 fn against_services(
     release: &Release,
     services: &BTreeMap<ServiceId, Driver>,
@@ -187,6 +223,26 @@ impl Faults {
     ) {
         let (path, message, help) = (path.into(), message.into(), help.into());
         self.list.push(Fault { object: self.object.clone(), path, message, help });
+    }
+
+    /// Refuses the name of something that the fleet does not have.
+    fn known<T: Ord>(
+        &mut self,
+        path: String,
+        kind: &str,
+        name: &T,
+        known: &BTreeSet<T>,
+        text: fn(&T) -> &str,
+    ) {
+        if known.contains(name) {
+            return;
+        }
+        let name = text(name);
+        let help = match nearest(name, known.iter().map(text)) {
+            Some(guess) => format!("did you mean `{guess}`?"),
+            None => format!("apply the {kind} first, or in the same manifest"),
+        };
+        self.add(path, format!("there is no {kind} `{name}`"), help);
     }
 
     /// Refuses a template that no node could fill in, or that no program could be given.
