@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use trireme_proto::id::{ControllerId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::{FleetTime, Span, WallTime};
@@ -20,6 +20,7 @@ use crate::raft::{Raft, ReadKind};
 use crate::reads::Questions;
 use crate::sessions::{Sessions, elapsed};
 use crate::state::{Evidence, Fleet};
+use crate::uses::Use;
 
 /// What every upgrade waits for, as the leader last told.
 pub type Waiting = BTreeMap<UpgradeId, Vec<Reason>>;
@@ -58,6 +59,8 @@ pub struct Brain {
     pub waiting: watch::Sender<Waiting>,
     /// Rises when the leader sees something new.
     pub noticed: Notify,
+    /// Looks by people, to be noted now and then.
+    pub uses: mpsc::Sender<Use>,
     /// How many wait for what agents say; the leader asks often while there are any.
     pub hurry: watch::Sender<usize>,
     presence: Mutex<Presence>,
@@ -75,6 +78,7 @@ impl Brain {
         peers: Peers,
         reads: [Questions; 2],
         senders: Senders,
+        uses: mpsc::Sender<Use>,
     ) -> Arc<Self> {
         let [leading, following] = reads;
         Arc::new(Self {
@@ -88,6 +92,7 @@ impl Brain {
             senders: Arc::new(senders),
             waiting: watch::Sender::new(Waiting::new()),
             noticed: Notify::new(),
+            uses,
             hurry: watch::Sender::new(0),
             presence: Mutex::default(),
             contact: Mutex::default(),

@@ -33,5 +33,6 @@ pub mod sessions;
 pub mod state;
 pub mod submit;
 pub mod telemetry;
+pub mod uses;
 pub mod view;
 pub mod zone;

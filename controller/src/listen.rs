@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  peer listener   Raft, Peer                 controllers' certificates
-//!  api listener    Agent, Operator, Health    agents' and users' certificates
-//!  enrol listener  Enrol                      no certificate, a one-time token
+//!  api listener    Agent, Health, and what    agents' and users' certificates
+//!                  people ask: Operator, ..
+//!  enrol listener  Enrol, Login               no certificate, a one-time token
 //! ```
 
 use std::net::SocketAddr;
@@ -23,12 +24,14 @@ use tracing::warn;
 use trireme_proto::wire::agent_server::AgentServer;
 use trireme_proto::wire::alerts_server::AlertsServer;
 use trireme_proto::wire::enrol_server::EnrolServer;
+use trireme_proto::wire::login_server::LoginServer;
 use trireme_proto::wire::operations_server::OperationsServer;
 use trireme_proto::wire::operator_server::OperatorServer;
 use trireme_proto::wire::peer_server::PeerServer;
+use trireme_proto::wire::people_server::PeopleServer;
 
 use crate::accept::{Acceptor, Connections, Incoming, Limits, Watch, peer_identity};
-use crate::api::{AgentApi, EnrolApi, OperatorApi, PeerApi, is_denied};
+use crate::api::{AgentApi, EnrolApi, LoginApi, OperatorApi, PeerApi, is_denied};
 use crate::brain::Brain;
 use crate::config::Listen;
 use crate::machine::chain;
@@ -44,6 +47,9 @@ const OPERATOR_MESSAGE_MAX: usize = 4 << 20;
 
 /// Largest message from an agent: a heartbeat of a thousand services.
 const AGENT_MESSAGE_MAX: usize = 1 << 20;
+
+/// Largest message from whoever has no certificate yet: a token and a signing request.
+const ENROL_MESSAGE_MAX: usize = 16 << 10;
 
 /// Largest message from a controller: a digest of ten thousand nodes.
 const PEER_MESSAGE_MAX: usize = 16 << 20;
@@ -159,24 +165,23 @@ impl Doors<'_> {
         let (brain, authority) = (self.brain, self.authority);
         let agent = AgentServer::new(AgentApi::new(Arc::clone(brain), Arc::clone(authority)))
             .max_decoding_message_size(AGENT_MESSAGE_MAX);
-        let people = OperatorApi::new(Arc::clone(brain), Arc::clone(authority));
-        let operations = OperationsServer::new(people.clone())
+        let operators = OperatorApi::new(Arc::clone(brain), Arc::clone(authority));
+        let operations = OperationsServer::new(operators.clone())
             .max_decoding_message_size(AGENT_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
-        let alerts = AlertsServer::new(people.clone());
-        let operator = OperatorServer::new(people)
+        let alerts = AlertsServer::new(operators.clone());
+        let people = PeopleServer::new(operators.clone())
+            .max_decoding_message_size(AGENT_MESSAGE_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let operator = OperatorServer::new(operators)
             .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         tasks.spawn(self.readiness.clone().report(reporter));
         let mut server = small().layer(self.access(Logged::Yes));
-        let router = server
-            .add_service(agent)
-            .add_service(operator)
-            .add_service(operations)
-            .add_service(alerts)
-            .add_service(health);
+        let router = server.add_service(agent).add_service(operator).add_service(health);
+        let router = router.add_service(operations).add_service(alerts).add_service(people);
         tasks.spawn(run_router("api", router, incoming, self.stop.clone()));
         Ok(watch)
     }
@@ -193,8 +198,11 @@ impl Doors<'_> {
         let watch = acceptor.watch();
         tasks.spawn(acceptor.run(self.stop.clone()));
         let enrol = EnrolApi::new(Arc::clone(self.brain), Arc::clone(self.authority));
-        let enrol = EnrolServer::new(enrol).max_decoding_message_size(AGENT_MESSAGE_MAX);
-        let router = small().layer(self.access(Logged::Yes)).add_service(enrol);
+        let enrol = EnrolServer::new(enrol).max_decoding_message_size(ENROL_MESSAGE_MAX);
+        let login = LoginApi::new(Arc::clone(self.brain), Arc::clone(self.authority));
+        let login = LoginServer::new(login).max_decoding_message_size(ENROL_MESSAGE_MAX);
+        let mut server = small().layer(self.access(Logged::Yes));
+        let router = server.add_service(enrol).add_service(login);
         tasks.spawn(run_router("enrol", router, incoming, self.stop.clone()));
         Ok(watch)
     }

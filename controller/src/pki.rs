@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use trireme_proto::digest::Digest;
 use trireme_proto::id::{ControllerId, RegionId};
 use trireme_proto::identity::FleetName;
 use trireme_proto::key::{KeyError, SecretKey, certificates_from_pem, certificates_to_pem};
@@ -158,6 +159,11 @@ impl Authority {
     /// Returns the issuer of leaves for agents and people.
     pub const fn issuer(&self) -> &Issuer {
         &self.issuer
+    }
+
+    /// Returns the digest by which tokens name the fleet's root.
+    pub fn pin(&self) -> Digest {
+        Digest::of(&self.credentials.roots()[0])
     }
 
     /// Returns the controller's own credentials; they are renewed in place.

@@ -1,10 +1,10 @@
 //! Composition root: the one place where the parts of a controller meet.
 //!
 //! ```text
-//!  peer listener   Raft, Peer         controllers' certificates
-//!  api listener    Agent, Operator    agents' and users' certificates
-//!  enrol listener  Enrol              no certificate, a one-time token
-//!  dns             UDP and TCP        anybody
+//!  peer listener   Raft, Peer               controllers' certificates
+//!  api listener    Agent, Operator, ..      agents' and users' certificates
+//!  enrol listener  Enrol, Login             no certificate, a one-time token
+//!  dns             UDP and TCP              anybody
 //! ```
 
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trireme_proto::channel::{ChannelOptions, channel};
 use trireme_proto::tls::{Credentials, Server as Wanted};
 
-use crate::accept::Connections;
+use crate::accept::{Connections, Peer};
 use crate::api::is_denied;
 use crate::audit::AuditLog;
 use crate::brain::Brain;
@@ -33,12 +33,13 @@ use crate::notify::Senders;
 use crate::peers::Peers;
 use crate::pki::{Authority, Store};
 use crate::raft::{self, Dial, DialError, Line, Member, Raft, line};
-use crate::reads::questions;
+use crate::reads::{Asked, questions};
 use crate::sessions::Sessions;
+use crate::state::Fleet;
 use crate::telemetry::requests::Requests;
 use crate::telemetry::{self, Readiness, Telemetry};
 use crate::zone::zone;
-use crate::{bootstrap, reconcile};
+use crate::{bootstrap, reconcile, uses};
 
 /// Time for those who watch its health to hear that a controller leaves, before it does.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -205,12 +206,24 @@ async fn think(
     let ((leading, led), (following, followed)) = (questions(), questions());
     let reads = [leading, following];
     let senders = Senders::new(config.secrets());
-    let brain = Brain::new(config.name.clone(), raft, sessions, peers, reads, senders);
-    let asking = Arc::clone(&brain);
-    tasks.spawn(led.answer(move || Arc::clone(&asking).index_as_leader(), stop.clone()));
-    let asking = Arc::clone(&brain);
-    tasks.spawn(followed.answer(move || Arc::clone(&asking).index_from_leader(), stop.clone()));
+    let (uses, noted) = mpsc::channel(uses::WAITING_MAX);
+    let brain = Brain::new(config.name.clone(), raft, sessions, peers, reads, senders, uses);
+    tasks.spawn(uses::keep(Arc::clone(&brain), noted, stop.clone()));
+    answer_reads(tasks, &brain, [led, followed], stop);
     Ok((brain, failures))
+}
+
+/// Has reads answered with an index that is recent enough: as the leader, and elsewhere.
+fn answer_reads(
+    tasks: &mut JoinSet<()>,
+    brain: &Arc<Brain>,
+    [led, followed]: [Asked; 2],
+    stop: &CancellationToken,
+) {
+    let asking = Arc::clone(brain);
+    tasks.spawn(led.answer(move || Arc::clone(&asking).index_as_leader(), stop.clone()));
+    let asking = Arc::clone(brain);
+    tasks.spawn(followed.answer(move || Arc::clone(&asking).index_from_leader(), stop.clone()));
 }
 
 /// Lets what is under way end, and ends the rest.
@@ -313,7 +326,7 @@ struct Published {
 async fn publish(brain: Arc<Brain>, published: Published, stop: CancellationToken) {
     let Published { config, answers, connections } = published;
     let mut applied = brain.raft.watch_applied();
-    let (mut denied, mut steered) = (0, 0);
+    let (mut cut, mut steered) = (Cut::default(), 0);
     loop {
         applied.mark_unchanged();
         let began = Instant::now();
@@ -330,7 +343,7 @@ async fn publish(brain: Arc<Brain>, published: Published, stop: CancellationToke
             Some(Err(error)) => warn!(%error, "the DNS zone stays as it was"),
         }
         brain.routed(index);
-        denied = cut_denied(&brain, &connections, denied);
+        cut = cut_denied(&brain, &connections, cut);
         // A large zone takes a tenth of a core at most.
         tokio::time::sleep((9 * took).clamp(ZONE_PAUSE, ZONE_PAUSE_MAX)).await;
         tokio::select! {
@@ -341,13 +354,33 @@ async fn publish(brain: Arc<Brain>, published: Published, stop: CancellationToke
     }
 }
 
-/// Closes connections of those who were denied since there were `known`; returns how many are.
-fn cut_denied(brain: &Brain, connections: &Connections, known: usize) -> usize {
-    let denied = brain.read(|fleet| fleet.denied.len());
-    if denied != known {
+/// Up to where denials were looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Cut {
+    /// Identities on the deny-list.
+    denied: usize,
+    /// Log index at which people last lost something.
+    lost: u64,
+}
+
+/// Closes connections of those who were denied, or lost something, since `known`; returns how far
+/// that goes. Who lost only a part comes back at once, and finds what is left.
+fn cut_denied(brain: &Brain, connections: &Connections, known: Cut) -> Cut {
+    let now = brain.read(|fleet| Cut { denied: fleet.denied.len(), lost: fleet.users_lost });
+    if now != known {
         let fleet = brain.fleet();
-        let cut = connections.cut(|peer| is_denied(&fleet, peer).is_some());
-        info!(connections = cut, "denied identities were cut off");
+        let condemned =
+            |peer: &Peer| is_denied(&fleet, peer).is_some() || has_lost(&fleet, peer, known.lost);
+        let cut = connections.cut(condemned);
+        if cut > 0 {
+            info!(connections = cut, "denied identities were cut off");
+        }
     }
-    denied
+    now
+}
+
+/// Returns whether a person lost something after the log index `since`.
+fn has_lost(fleet: &Fleet, peer: &Peer, since: u64) -> bool {
+    let Ok(person) = peer.person() else { return false };
+    fleet.users.get(&person.name).is_some_and(|user| user.lost > since)
 }

@@ -13,10 +13,11 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use trireme_proto::problem::{Code, Problem};
 
 use crate::cli::{Cli, Global, quoted};
-use crate::client::Client;
+use crate::client::{Client, Guard};
 use crate::context::Context;
 use crate::error::{Ending, EndingCode, Failure, Outcome, failed};
 use crate::output::Out;
+use crate::terminal;
 
 /// What every command is given.
 #[derive(Debug)]
@@ -46,7 +47,12 @@ impl App {
 
     /// Returns a client of the fleet's controllers.
     pub fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.context()?, self.global.timeout)
+        let context = self.context()?;
+        let guard = Guard {
+            given: self.global.confirm_fleet.clone(),
+            may_ask: !self.out.is_json() && terminal::can_ask(),
+        };
+        Ok(Client::new(&context, self.global.timeout)?.guarded(guard))
     }
 
     /// Returns a command of ours that can be copied and run as it is.

@@ -99,6 +99,10 @@ pub struct Global {
     )]
     pub key: Option<PathBuf>,
 
+    /// Name of the fleet, for changes through a protected context; asked for on a terminal
+    #[arg(long, global = true, value_name = "FLEET", help_heading = "Connection")]
+    pub confirm_fleet: Option<String>,
+
     /// Longest time to try for an answer, over all controllers
     #[arg(
         long,

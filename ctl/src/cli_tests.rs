@@ -55,7 +55,17 @@ fn help_lines_are_imperative_and_end_without_a_full_stop() {
 #[test]
 fn the_help_of_every_command_is_as_reviewed() {
     let mut text = String::new();
-    let global = ["config", "context", "controllers", "ca", "cert", "key", "timeout", "json"];
+    let global = [
+        "config",
+        "context",
+        "controllers",
+        "ca",
+        "cert",
+        "key",
+        "timeout",
+        "json",
+        "confirm_fleet",
+    ];
     walk(&built(), "trictl", &mut |command, words| {
         // Options that every command takes are shown once, at the top.
         let shown = command.clone().mut_args(|arg| {

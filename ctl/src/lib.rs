@@ -18,6 +18,7 @@ pub mod demo;
 pub mod error;
 pub mod load;
 pub mod local;
+mod login;
 mod manifest;
 pub mod output;
 mod terminal;

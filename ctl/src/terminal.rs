@@ -14,15 +14,21 @@ pub(crate) fn can_ask() -> bool {
 
 /// Asks a question that only a written `yes` agrees to.
 pub(crate) async fn confirm(out: &Out, question: &str) -> Result<(), Failure> {
-    out.ask(&format!("{question} Type yes to go on: "))?;
+    let answer = line(out, &format!("{question} Type yes to go on: ")).await?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(not_confirmed().into()) }
+}
+
+/// Returns the problem of a question that was answered with something else.
+pub(crate) fn not_confirmed() -> Problem {
+    Problem::new(Code::Failed, "not confirmed, nothing was changed")
+}
+
+/// Asks for one line of text.
+pub(crate) async fn line(out: &Out, question: &str) -> Result<String, Failure> {
+    out.ask(question)?;
     let answer = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|_| line)
     });
-    let answer = answer.await.map_err(io::Error::other)??;
-    if answer.trim() == "yes" {
-        Ok(())
-    } else {
-        Err(Problem::new(Code::Failed, "not confirmed, nothing was changed").into())
-    }
+    Ok(answer.await.map_err(io::Error::other)??)
 }

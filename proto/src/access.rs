@@ -211,6 +211,25 @@ verbs! {
     /// Ends such an exception.
     OverrideEnd = "override.end", Change Safety;
 
+    /// Lists people.
+    UserList = "user.list", Read People;
+    /// Lets a person in.
+    UserAdd = "user.add", Change People;
+    /// Gives roles.
+    UserGrant = "user.grant", Change People;
+    /// Takes roles away.
+    UserRevoke = "user.revoke", Change People;
+    /// Lets a person do nothing for now.
+    UserDisable = "user.disable", Change People;
+    /// Ends that.
+    UserEnable = "user.enable", Change People;
+    /// Takes everything from a person.
+    UserRemove = "user.remove", Change People;
+    /// Says from where people may ask.
+    UserLimit = "user.limit", Change People;
+    /// Makes a token that lets a person log in.
+    UserToken = "user.token", Change People;
+
     /// Reads the audit.
     AuditList = "audit.list", Read Audit;
 }

@@ -266,6 +266,11 @@ impl Issuer {
     }
 }
 
+/// Returns the digest of a request's public key, once the requester has proved to hold it.
+pub fn key_digest(request: &[u8]) -> Result<Digest, PkiError> {
+    Ok(Digest::of(&public_key(request)?.subject_public_key_info()))
+}
+
 /// Returns the public key of a request, and nothing else of it.
 fn public_key(request: &[u8]) -> Result<SubjectPublicKeyInfo, PkiError> {
     if request.len() > REQUEST_LEN_MAX {

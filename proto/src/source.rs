@@ -1,7 +1,7 @@
 //! Where requests may come from: addresses and networks of them.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,13 @@ pub struct Source(IpAddr);
 impl From<IpAddr> for Source {
     fn from(address: IpAddr) -> Self {
         Self(address.to_canonical())
+    }
+}
+
+impl Source {
+    /// Reads the address of an `address:port` as audit entries hold it.
+    pub fn of_peer(text: &str) -> Option<Self> {
+        text.parse::<SocketAddr>().ok().map(|address| address.ip().into())
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod alert;
 mod aside;
+pub mod people;
 
 use std::collections::BTreeMap;
 

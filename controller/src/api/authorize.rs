@@ -24,6 +24,7 @@ use crate::clock::wall;
 use crate::state::{Actor, Body, Fleet, people};
 use crate::submit::{Submission, submit};
 use crate::telemetry::access::effective_id;
+use crate::uses::{self, Use};
 
 /// Longest target of a refused request that is recorded, in characters; names are shorter.
 const TARGET_MAX: usize = 200;
@@ -114,7 +115,11 @@ pub(super) async fn operator(
 ) -> Result<Allowed, Status> {
     let peer = peer_identity(extensions)?;
     let problem = match decide(brain, &peer, verb, reach) {
-        Ok(role) => return Ok(Allowed { peer, role }),
+        Ok(role) => {
+            let allowed = Allowed { peer, role };
+            note_use(brain, &allowed);
+            return Ok(allowed);
+        }
         Err(problem) => problem,
     };
     // Whoever is refused chose these words: what is kept of them is short and printable.
@@ -126,6 +131,16 @@ pub(super) async fn operator(
         tracing::warn!(%problem, %verb, peer = %peer.identity, "a refusal could not be recorded");
     }
     Err(status(&problem))
+}
+
+/// Has it noted that somebody asks, if that was not noted for a while.
+fn note_use(brain: &Brain, allowed: &Allowed) {
+    let Identity::User { name, .. } = &allowed.peer.identity else { return };
+    if brain.read(|fleet| uses::is_due(fleet, name, wall())) {
+        let look = Use { name: name.clone(), actor: allowed.actor("") };
+        // Where there is no room others are noted, and this one with the next look.
+        let _crowded = brain.uses.try_send(look).is_err();
+    }
 }
 
 /// Decides by the fleet's record, and by nothing that the request says of its sender.

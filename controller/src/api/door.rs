@@ -21,12 +21,13 @@ pub enum Door {
 /// Returns who may call a method; nobody may call one without a row.
 pub fn door(service: &str, method: &str) -> Option<Door> {
     match service {
-        "Enrol" => Some(Door::Token),
+        "Enrol" | "Login" => Some(Door::Token),
         "Agent" => Some(Door::Agent),
         "Peer" | "Raft" => Some(Door::Controller),
         "Operator" => operator(method).map(Door::Person),
         "Operations" => operations(method).map(Door::Person),
         "Alerts" => alerts(method).map(Door::Person),
+        "People" => people(method).map(Door::Person),
         _ => None,
     }
 }
@@ -75,6 +76,21 @@ fn alerts(method: &str) -> Option<Verb> {
         "Silence" => Verb::AlertSilence,
         "Unsilence" => Verb::AlertUnsilence,
         "TestChannel" => Verb::AlertTest,
+        _ => return None,
+    })
+}
+
+fn people(method: &str) -> Option<Verb> {
+    Some(match method {
+        "ListUsers" => Verb::UserList,
+        "AddUser" => Verb::UserAdd,
+        "GrantUser" => Verb::UserGrant,
+        "RevokeUser" => Verb::UserRevoke,
+        "DisableUser" => Verb::UserDisable,
+        "EnableUser" => Verb::UserEnable,
+        "RemoveUser" => Verb::UserRemove,
+        "LimitUser" => Verb::UserLimit,
+        "CreateUserToken" => Verb::UserToken,
         _ => return None,
     })
 }

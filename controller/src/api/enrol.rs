@@ -53,8 +53,7 @@ impl EnrolApi {
         let token: Token = asked.token.parse().map_err(|error| {
             Problem::new(Code::Denied, format!("the token cannot be used: {error}"))
         })?;
-        let pin = trireme_proto::digest::Digest::of(&self.authority.credentials().roots()[0]);
-        if token.pin != pin {
+        if token.pin != self.authority.pin() {
             return Err(Problem::new(
                 Code::Denied,
                 format!("token {} is of another fleet", token.id),

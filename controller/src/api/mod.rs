@@ -8,9 +8,11 @@ mod alerts;
 mod authorize;
 mod door;
 mod enrol;
+mod login;
 mod operations;
 mod operator;
 mod peer;
+mod people;
 mod reach;
 mod status;
 
@@ -18,5 +20,6 @@ pub use agent::AgentApi;
 pub use authorize::{is_denied, role_of, subject};
 pub use door::{Door, door};
 pub use enrol::EnrolApi;
+pub use login::LoginApi;
 pub use operator::OperatorApi;
 pub use peer::PeerApi;

@@ -38,7 +38,7 @@ use crate::submit::{Submission, submit};
 use crate::view;
 
 /// Longest and shortest life of a join token.
-const TOKEN_TTL: std::ops::RangeInclusive<u64> = 1_000..=24 * 3600 * 1000;
+pub(super) const TOKEN_TTL: std::ops::RangeInclusive<u64> = 1_000..=24 * 3600 * 1000;
 
 /// Documents waiting for a slow watcher.
 const WATCH_QUEUE: usize = 8;
@@ -93,7 +93,7 @@ impl OperatorApi {
         })
     }
 
-    async fn look(
+    pub(super) async fn look(
         &self,
         extensions: &Extensions,
         verb: Verb,
@@ -353,8 +353,7 @@ impl Operator for OperatorApi {
             return Err(usage("ttl", &"a token lives from 1s to 24h"));
         }
         let (id, secret) = random_token()?;
-        let pin = trireme_proto::digest::Digest::of(&self.authority.credentials().roots()[0]);
-        let token = Token::generate(id, secret, pin);
+        let token = Token::generate(id, secret, self.authority.pin());
         let expires_at = WallTime(crate::clock::wall().0.saturating_add(asked.ttl_ms));
         let body = Body::CreateToken {
             id: token.id.to_string(),
@@ -414,7 +413,7 @@ impl Operator for OperatorApi {
     }
 }
 
-fn random_token() -> Result<([u8; 8], [u8; 16]), Status> {
+pub(super) fn random_token() -> Result<([u8; 8], [u8; 16]), Status> {
     let mut id = [0; 8];
     let mut secret = [0; 16];
     let filled = getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut secret));

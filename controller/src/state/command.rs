@@ -8,6 +8,7 @@ use trireme_proto::id::{
     ActionId, ControllerId, GrantId, IncidentId, NodeId, NoticeId, OverrideId, Place, RegionId,
     ServiceId, SilenceId, UpgradeId,
 };
+use trireme_proto::identity::UserName;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, PlanId, Scope};
 use trireme_proto::problem::Problem;
@@ -19,6 +20,7 @@ use super::alert::AlertStep;
 
 pub use super::evidence::{Evidence, NodeEvidence};
 use super::fleet::Controller;
+use super::people;
 
 /// One entry of the log: who asks, when, and what for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +96,8 @@ pub enum Body {
     RollbackUpgrade { upgrade: UpgradeId, reason: String },
     /// Ends a grant without proof, on an operator's word.
     ReleaseGrant { grant: GrantId, reason: String },
+    /// Changes who may do what.
+    People { change: people::Change },
     /// Leaves a remark on an object, or removes it with an empty one.
     Note { object: String, text: String },
     /// Keeps clients away from a place until it is returned.
@@ -195,6 +199,8 @@ pub enum Outcome {
     Silence(SilenceId),
     /// A message is on its way.
     Notice(NoticeId),
+    /// Somebody has logged in, or goes on with a login.
+    LoggedIn { name: UserName, login: String, until: WallTime },
     /// It was refused; nothing has changed.
     Refused(Problem),
 }
@@ -244,6 +250,7 @@ impl Body {
             Self::AbortUpgrade { upgrade, .. } => ("upgrade.abort", upgrade.to_string()),
             Self::RollbackUpgrade { upgrade, .. } => ("upgrade.rollback", upgrade.to_string()),
             Self::ReleaseGrant { grant, .. } => ("grant.release", grant.to_string()),
+            Self::People { change } => change.describe(),
             Self::Note { object, .. } => ("note.set", object.clone()),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
             Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),

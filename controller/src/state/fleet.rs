@@ -80,6 +80,9 @@ pub struct Fleet {
     /// People, removed ones included.
     #[serde(default)]
     pub users: BTreeMap<UserName, User>,
+    /// Log index at which anybody last lost something that they might still be doing.
+    #[serde(default)]
+    pub users_lost: u64,
     /// Networks that people may ask from; anywhere if there are none.
     #[serde(default)]
     pub sources: BTreeSet<Network>,

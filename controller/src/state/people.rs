@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trireme_proto::access::{Grants, Reach, Verb, who_may};
+use trireme_proto::digest::Digest;
 use trireme_proto::identity::{Role, UserName};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::source::{Network, Source};
 use trireme_proto::time::WallTime;
+use trireme_proto::token::SecretHash;
 
 use super::fleet::Fleet;
 
@@ -28,19 +30,111 @@ pub struct User {
     pub removed: bool,
     /// Networks they may ask from; anywhere if there are none.
     pub sources: BTreeSet<Network>,
-    /// Certificates that count, by serial number.
-    pub sessions: BTreeMap<String, Session>,
-    /// Log index of the last change of what they may do.
-    pub changed: u64,
+    /// Where they have logged in, by the id of the token that was used.
+    pub logins: BTreeMap<String, Login>,
+    /// Token that waits for its use, or was used last.
+    pub token: Option<LoginToken>,
+    /// When they were added.
+    pub added: WallTime,
+    /// When they last asked for anything; reads are noted once an hour.
+    pub used: Option<WallTime>,
+    /// Log index at which they last lost something that they might still be doing.
+    pub lost: u64,
 }
 
-/// One certificate of a person.
+impl User {
+    /// Returns whether a certificate is on record.
+    fn holds(&self, serial: &str) -> bool {
+        self.logins.values().any(|login| login.certificates.contains_key(serial))
+    }
+}
+
+/// One place where a person has logged in: a key, and the certificates issued for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
+pub struct Login {
+    /// Digest of the public key; only its holder gets further certificates.
+    pub key: Digest,
+    /// When it was made.
+    pub since: WallTime,
+    /// Until when certificates follow each other without a new token.
+    pub until: WallTime,
+    /// Address it was made from.
+    pub source: String,
+    /// Certificates that count, by serial number, with their ends.
+    pub certificates: BTreeMap<String, WallTime>,
+}
+
+/// A one-time token of a person, as stored: never its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginToken {
+    /// Finds it.
+    pub id: String,
+    /// Hash of the secret.
+    pub secret_hash: SecretHash,
+    /// When it ends.
+    pub expires_at: WallTime,
+    /// Key that it was used for; the same key may ask again, since an answer may be lost.
+    pub used: Option<Digest>,
+}
+
+/// A certificate about to be handed out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Digest of the public key.
+    pub key: Digest,
+    /// Serial number.
+    pub serial: String,
     /// When it ends.
     pub expires: WallTime,
-    /// Until when it may be exchanged for another one.
-    pub renewable: WallTime,
+}
+
+/// What may happen to people; each is one command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Change {
+    /// Lets somebody in.
+    Add { name: UserName, grants: Grants },
+    /// Gives roles in addition.
+    Grant { name: UserName, grants: Grants },
+    /// Takes roles away.
+    Revoke { name: UserName, grants: Grants },
+    /// Lets somebody do nothing until enabled.
+    Disable { name: UserName, reason: String },
+    /// Ends that.
+    Enable { name: UserName },
+    /// Takes everything away for good.
+    Remove { name: UserName, reason: String },
+    /// Says from where somebody, or everybody, may ask.
+    Limit { name: Option<UserName>, sources: BTreeSet<Network> },
+    /// Records a one-time token.
+    Token { name: UserName, id: String, secret_hash: SecretHash, expires_at: WallTime },
+    /// Uses a token.
+    Login { token: String, secret_hash: SecretHash, certificate: Certificate },
+    /// Takes the next certificate of a login.
+    Renew { name: UserName, login: String, certificate: Certificate },
+    /// Notes that somebody has looked at something.
+    Use { name: UserName },
+}
+
+impl Change {
+    /// Returns the verb and the object for the audit.
+    pub fn describe(&self) -> (&'static str, String) {
+        let user = |verb, name: &UserName| (verb, format!("user/{name}"));
+        match self {
+            Self::Add { name, .. } => user("user.add", name),
+            Self::Grant { name, .. } => user("user.grant", name),
+            Self::Revoke { name, .. } => user("user.revoke", name),
+            Self::Disable { name, .. } => user("user.disable", name),
+            Self::Enable { name } => user("user.enable", name),
+            Self::Remove { name, .. } => user("user.remove", name),
+            Self::Limit { name: Some(name), .. } => user("user.limit", name),
+            Self::Limit { name: None, .. } => ("user.limit", "fleet".to_owned()),
+            Self::Token { name, .. } => user("user.token", name),
+            Self::Login { token, .. } => ("user.login", format!("token/{token}")),
+            Self::Renew { name, .. } => user("user.renew", name),
+            Self::Use { name } => user("user.use", name),
+        }
+    }
 }
 
 /// Somebody who asks, as the connection proves them.
@@ -78,14 +172,14 @@ pub fn standing(fleet: &Fleet, person: &Person) -> Result<Grants, Problem> {
                 Ok(Grants::everywhere(role))
             }
             _ => Err(Problem::new(Code::Denied, format!("user {name} is not of this fleet"))
-                .hint(format!("an admin lets people in: trictl user add {name} --grant ROLE"))),
+                .hint(format!("an admin lets people in: trictl user add {name} ROLE"))),
         };
     };
     if let Some(reason) = &user.disabled {
         return Err(Problem::new(Code::Denied, format!("user {name} is disabled: {reason}"))
             .hint(format!("an admin can undo it: trictl user enable {name}")));
     }
-    if !user.sessions.contains_key(&person.serial) {
+    if !user.holds(&person.serial) {
         let message = format!("this certificate of user {name} counts no more");
         return Err(Problem::new(Code::Denied, message)
             .hint("log in again with a token from an admin: trictl login"));
@@ -135,10 +229,16 @@ mod tests {
     }
 
     fn fleet(change: impl FnOnce(&mut User)) -> Fleet {
-        let session = Session { expires: WallTime(10), renewable: WallTime(20) };
+        let login = Login {
+            key: Digest::of(b"key"),
+            since: WallTime(0),
+            until: WallTime(20),
+            source: String::new(),
+            certificates: BTreeMap::from([("01".to_owned(), WallTime(10))]),
+        };
         let mut user = User {
             grants: Grants::everywhere(Role::Operator),
-            sessions: BTreeMap::from([("01".to_owned(), session)]),
+            logins: BTreeMap::from([("token123".to_owned(), login)]),
             ..User::default()
         };
         change(&mut user);

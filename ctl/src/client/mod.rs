@@ -5,15 +5,17 @@
 //! Every attempt carries the same origin, by which the fleet knows a request it has already
 //! applied. All of it ends at the deadline that the operator set.
 
+mod guard;
 mod rpc;
 mod status;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -25,13 +27,15 @@ use trireme_proto::identity::{FleetName, Verified};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::request::REQUEST_ID;
 use trireme_proto::time::Span;
-use trireme_proto::tls::Server;
+use trireme_proto::tls::{Credentials, Server};
 use trireme_proto::wire::Origin;
 
+pub use self::guard::Guard;
 pub use self::rpc::Reply;
 pub use self::watch::{Event, Watch};
 
-use self::status::Verdict;
+pub(crate) use self::status::{Verdict, judge};
+
 use crate::context::Context;
 use crate::error::{Failure, failed};
 
@@ -56,6 +60,15 @@ pub struct Client {
     /// Position of the controller that answered last.
     current: AtomicUsize,
     timeout: Duration,
+    context: Context,
+    credentials: Credentials,
+    /// Done once the certificate was looked at, and renewed if that was due.
+    refreshed: OnceCell<()>,
+    guard: Guard,
+    /// Done once the fleet's name was given that a protected context asks for.
+    confirmed: OnceCell<()>,
+    /// Whether anything is to be changed.
+    changing: AtomicBool,
     own: Verified,
     id: String,
     sequence: AtomicU64,
@@ -116,7 +129,13 @@ impl Client {
             endpoints: endpoints?,
             current: AtomicUsize::new(0),
             timeout: timeout.to_duration(),
+            context: context.clone(),
+            refreshed: OnceCell::new(),
+            guard: Guard::default(),
+            confirmed: OnceCell::new(),
+            changing: AtomicBool::new(false),
             own: credentials.verified(),
+            credentials,
             id: random_id()?,
             sequence: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -135,6 +154,7 @@ impl Client {
 
     /// Returns the origin of a new change; attempts to make it all carry this one.
     pub fn origin(&self) -> Origin {
+        self.changing.store(true, Ordering::Relaxed);
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let request_id = format!("{}-{sequence}", self.id);
         Origin { request_id, client: self.id.clone(), sequence }
@@ -153,6 +173,7 @@ impl Client {
         patience: Patience,
         call: impl AsyncFn(Door) -> Result<Response<R>, Status>,
     ) -> Result<(R, usize), Problem> {
+        self.prepare().await?;
         let end = Instant::now() + self.timeout;
         let mut pause = PAUSE_FIRST;
         let mut rounds = 0;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::alert::{IncidentView, SilenceView};
+use trireme_proto::view::people::{UserTokenView, UsersView};
 use trireme_proto::view::{
     Applied, AuditEntry, ControllersView, FreezeView, GrantView, List, NodeView, NoteView,
     OverrideView, PlanView, TokenView, UpgradeView, WhyView,
@@ -12,6 +13,7 @@ use trireme_proto::view::{
 use trireme_proto::wire::alerts_client::AlertsClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
+use trireme_proto::wire::people_client::PeopleClient;
 use trireme_proto::wire::{self, Consistency, Document};
 
 use super::{Client, DOCUMENT_LEN_MAX, Door, Patience};
@@ -149,6 +151,27 @@ rpcs_of_any! { AlertsClient:
     silence(SilenceRequest);
     /// Sends a message that only shows that a channel works; a dry run sends none.
     test_channel(TestChannelRequest);
+}
+
+rpcs! { PeopleClient:
+    /// Lists people.
+    list_users(ListUsersRequest) -> UsersView;
+    /// Lets a person in.
+    add_user(UserRequest) -> UsersView;
+    /// Gives roles.
+    grant_user(UserRequest) -> UsersView;
+    /// Takes roles away.
+    revoke_user(UserRequest) -> UsersView;
+    /// Lets a person do nothing for now.
+    disable_user(UserRequest) -> UsersView;
+    /// Ends that.
+    enable_user(UserRequest) -> UsersView;
+    /// Takes everything from a person.
+    remove_user(UserRequest) -> UsersView;
+    /// Says from where people may ask.
+    limit_user(UserRequest) -> UsersView;
+    /// Makes a one-time token to log in with.
+    create_user_token(UserRequest) -> UserTokenView;
 }
 
 rpcs_of_any! { OperatorClient:

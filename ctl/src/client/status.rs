@@ -11,7 +11,7 @@ use trireme_proto::request::REQUEST_ID;
 
 /// What to do about a status.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Asking again would not help.
     Final(Problem),
     /// The same request may be sent again after a pause.
@@ -21,7 +21,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges a status.
-pub(super) fn judge(status: &Status) -> Verdict {
+pub(crate) fn judge(status: &Status) -> Verdict {
     if let Ok(problem) = serde_json::from_slice::<Problem>(status.details()) {
         let problem = named(problem, status);
         return if problem.retryable { Verdict::NotNow(problem) } else { Verdict::Final(problem) };

@@ -6,6 +6,7 @@ mod apply;
 mod audit;
 mod ca;
 mod completion;
+mod context;
 mod controller;
 mod delete;
 mod demo;
@@ -16,6 +17,7 @@ mod explain;
 mod freeze;
 mod get;
 mod grants;
+mod login;
 mod man;
 mod node;
 mod note;
@@ -25,6 +27,7 @@ mod region;
 mod service;
 mod token;
 mod upgrade;
+mod user;
 mod version;
 mod why;
 
@@ -72,6 +75,13 @@ pub enum Command {
     /// Let new nodes in
     #[command(subcommand)]
     Token(token::Command),
+    /// Say who may do what, and let people in
+    #[command(subcommand)]
+    User(user::Command),
+    Login(login::Args),
+    /// Say which fleet is meant
+    #[command(subcommand)]
+    Context(context::Command),
     /// Show the controllers and move the lead
     #[command(subcommand)]
     Controller(controller::Command),
@@ -112,6 +122,9 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Grants(command) => grants::run(app, command).await,
         Command::Node(command) => node::run(app, command).await,
         Command::Token(command) => token::run(app, command).await,
+        Command::User(command) => user::run(app, command).await,
+        Command::Login(args) => login::run(app, args).await,
+        Command::Context(command) => context::run(app, command),
         Command::Controller(command) => controller::run(app, command).await,
         Command::Audit(command) => audit::run(app, command).await,
         Command::Ca(command) => ca::run(app, command),

@@ -88,5 +88,6 @@ pub(super) fn context(files: &Files, fleet: &FleetName, controllers: Vec<String>
         ca: files.root.join("ca.crt"),
         certificate: files.root.join("user.crt"),
         key: files.root.join("user.key"),
+        ..Context::default()
     }
 }

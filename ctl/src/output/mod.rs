@@ -8,6 +8,7 @@ pub mod alert;
 pub mod describe;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod people;
 pub mod plan;
 mod problem;
 pub mod progress;

@@ -53,7 +53,7 @@ async fn without_a_context_it_says_where_one_comes_from() {
     assert_eq!(run.code, Some(2));
     insta::assert_snapshot!(run.stderr, @r"
     error: no fleet to talk to: there is no context file /nonexistent/config.yaml
-    hint: write one (`trictl ca issue-user --controller HOST:PORT` does), name it with --config, or give --controller, --ca, --cert and --key
+    hint: log in (`trictl login --enrol HOST:PORT`), name one with --config, or give --controller, --ca, --cert and --key
     ");
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 mod audit;
+mod context;
 mod fleet;
 mod local;
 mod requests;

@@ -4,7 +4,7 @@
 //!  rig      a fleet on the loopback, started, reached and taken down
 //!  web      the service that is upgraded, and what it recorded of its starts
 //!  traffic  requests that find it through the fleet's DNS, and who answers
-//!  people   certificates of every kind
+//!  people   certificates of every kind, and people who log in
 //!  receiver whom alerts are sent to
 //! ```
 //!
@@ -21,6 +21,7 @@ mod crash;
 mod dns;
 mod identity;
 mod join;
+mod login;
 mod machine;
 mod nginx;
 mod operate;

@@ -11,7 +11,7 @@ use trireme_proto::pki::{Issued, PkiError, Root};
 use trireme_proto::time::WallTime;
 use trireme_proto::tls::Credentials;
 
-use super::rig::Rig;
+use super::rig::{Rig, Run};
 
 /// Returns the wall time.
 pub(crate) fn now() -> WallTime {
@@ -52,6 +52,7 @@ pub(crate) fn context(rig: &Rig, name: &str, role: Role) -> PathBuf {
         ca: dir.join("ca.pem"),
         certificate: dir.join("user.pem"),
         key: dir.join("user.key"),
+        ..Context::default()
     };
     let pem = |path: &Path, text: &str| write_public(path, text.as_bytes()).unwrap();
     pem(&context.ca, &certificates_to_pem(std::slice::from_ref(root.certificate())));
@@ -60,4 +61,48 @@ pub(crate) fn context(rig: &Rig, name: &str, role: Role) -> PathBuf {
     let path = dir.join("config.yaml");
     write_private(&path, context.to_yaml(root.issuer().fleet()).as_bytes()).unwrap();
     path
+}
+
+/// Returns where a fleet's first controller lets people and nodes in.
+pub(crate) fn enrol(rig: &Rig) -> String {
+    let api = rig.fleet.controllers()[0].api;
+    // A controller's listener for those who join is one port above the other.
+    format!("{}:{}", api.ip(), api.port() + 1)
+}
+
+/// Makes a one-time token for a person.
+pub(crate) async fn token(rig: &Rig, name: &str) -> String {
+    let run = rig.trictl(&["user", "token", name]).await.exits(0);
+    run.json()["token"].as_str().unwrap().to_owned()
+}
+
+/// Has `trictl` log in with a token, into a context file in a directory of the name given.
+pub(crate) async fn log_in(rig: &Rig, dir: &str, token: &str) -> (PathBuf, Run) {
+    let dir = rig.files().join(dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("token");
+    write_private(&file, token.as_bytes()).unwrap();
+    let config = dir.join("config.yaml");
+    let mut command = super::rig::trictl(&config, &["login", "--enrol", &enrol(rig)]);
+    command.arg("--token-file").arg(&file);
+    let run = super::rig::run(command).await;
+    (config, run)
+}
+
+/// Lets a person in with roles and logs them in, as people do; returns their context file.
+pub(crate) async fn let_in(rig: &Rig, name: &str, roles: &[&str]) -> PathBuf {
+    rig.trictl(&[&["user", "add", name][..], roles].concat()).await.exits(0);
+    let token = token(rig, name).await;
+    let (config, run) = log_in(rig, name, &token).await;
+    run.exits(0);
+    config
+}
+
+/// Returns who a context file makes us.
+pub(crate) fn credentials_of(config: &Path) -> Credentials {
+    let global = trireme_ctl::cli::Global {
+        config: Some(config.to_owned()),
+        ..trireme_ctl::cli::Global::default()
+    };
+    Context::resolve(&global).unwrap().credentials().unwrap()
 }

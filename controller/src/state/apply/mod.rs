@@ -8,6 +8,7 @@ mod guard;
 mod manifest;
 mod node;
 mod note;
+mod people;
 mod report;
 mod rollback;
 mod start;
@@ -85,6 +86,7 @@ pub fn apply(fleet: &mut Fleet, at: Position, command: &Command) -> (Reply, Effe
         Ok(outcome) => outcome,
         Err(problem) => Outcome::Refused(problem),
     };
+    people::note_use(fleet, command);
     let audit = audit(&mut fleet.audit, at, command, &outcome);
     let reply = Reply { index: at.index, outcome };
     remember(fleet, command, &reply);
@@ -194,6 +196,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             node::join(fleet, context, token, secret_hash, incarnation)
         }
         Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
+        Body::People { change } => people::change(fleet, context, change),
         Body::Note { object, text } => note::set(fleet, context, object, text),
         Body::Observe { nodes } => {
             node::observe(fleet, context, nodes);

@@ -13,6 +13,7 @@ mod aside;
 mod found;
 mod note;
 mod operate;
+mod people;
 
 use super::{Position, apply};
 use crate::state::command::{Actor, Body, Command, Evidence, Outcome};

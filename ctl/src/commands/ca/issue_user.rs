@@ -84,6 +84,7 @@ fn issue(args: &Args, out: &Path, controllers: &[String]) -> Result<WallTime, Ca
             ca: ROOT_FILE.into(),
             certificate: "user.pem".into(),
             key: "user.key".into(),
+            ..Context::default()
         };
         let text = context.to_yaml(root.issuer().fleet());
         write_private(&out.join("config.yaml"), text.as_bytes())?;
