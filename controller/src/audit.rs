@@ -13,11 +13,20 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable as _, TableDefinition,
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable as _,
+    ReadableTableMetadata as _, TableDefinition,
 };
+use trireme_proto::audit::{Checkpoint, Filter};
 use trireme_proto::view::AuditEntry;
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+
+/// Checkpoints that are kept here; at one a minute a week of them. About 20 MB.
+const CHECKPOINTS_MAX: u64 = 10_000;
+
+/// Entries that one search looks at; the next one goes on from there.
+const SEARCH_MAX: usize = 200_000;
 
 /// Memory that the database may use for pages; the log is written once and read rarely.
 const CACHE_BYTES: usize = 2 << 20;
@@ -127,6 +136,7 @@ impl AuditLog {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         let write = database.begin_write()?;
         write.open_table(ENTRIES)?;
+        write.open_table(CHECKPOINTS)?;
         write.commit()?;
         let (waiting, synced) = (Mutex::default(), Condvar::new());
         Ok(Self { shared: Arc::new(Shared { database, waiting, synced }) })
@@ -227,6 +237,75 @@ impl AuditReader {
             entries.push(entry);
         }
         Ok(entries)
+    }
+
+    /// Returns up to `limit` of the newest entries from `from` to `last` that fit, oldest first.
+    pub fn search(
+        &self,
+        from: u64,
+        last: u64,
+        limit: usize,
+        filter: &Filter,
+    ) -> Result<Vec<AuditEntry>, AuditError> {
+        let mut found = Vec::new();
+        if from > last {
+            return Ok(found);
+        }
+        let read = self.begin()?;
+        let table = read.open_table(ENTRIES)?;
+        for row in table.range(from..=last)?.rev().take(SEARCH_MAX) {
+            let (seq, row) = row?;
+            let entry: AuditEntry = serde_json::from_slice(row.value())
+                .map_err(|source| AuditError::Row { seq: seq.value(), source })?;
+            if filter.fits(&entry) {
+                found.push(entry);
+            }
+            if found.len() >= limit.min(PAGE_MAX) {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Keeps a checkpoint on disk, and forgets the oldest of too many.
+    pub fn keep(&self, checkpoint: &Checkpoint) -> Result<(), AuditError> {
+        let mut waiting = self.shared.write(self.shared.waiting())?;
+        waiting.syncing = true;
+        drop(waiting);
+        let kept = self.insert(checkpoint);
+        self.shared.waiting().syncing = false;
+        self.shared.synced.notify_all();
+        kept
+    }
+
+    fn insert(&self, checkpoint: &Checkpoint) -> Result<(), AuditError> {
+        let row = serde_json::to_vec(checkpoint).expect("plain strings and numbers");
+        let write = self.shared.database.begin_write()?;
+        {
+            let mut table = write.open_table(CHECKPOINTS)?;
+            table.insert(checkpoint.size, row.as_slice())?;
+            if table.len()? > CHECKPOINTS_MAX {
+                table.pop_first()?;
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    /// Returns the newest checkpoints of audits longer than `after`, oldest first.
+    pub fn checkpoints(&self, after: u64) -> Result<Vec<Checkpoint>, AuditError> {
+        let read = self.begin()?;
+        let mut found = Vec::new();
+        for row in
+            read.open_table(CHECKPOINTS)?.range(after.saturating_add(1)..)?.rev().take(PAGE_MAX)
+        {
+            let (size, row) = row?;
+            let checkpoint = serde_json::from_slice(row.value())
+                .map_err(|source| AuditError::Row { seq: size.value(), source })?;
+            found.push(checkpoint);
+        }
+        found.reverse();
+        Ok(found)
     }
 
     /// Hands every row up to `last` to `emit`, raw.

@@ -18,6 +18,7 @@ use crate::peers::Peers;
 use crate::presence::Presence;
 use crate::raft::{Raft, ReadKind};
 use crate::reads::Questions;
+use crate::refusals::Refusals;
 use crate::sessions::{Sessions, elapsed};
 use crate::state::{Evidence, Fleet};
 use crate::uses::Use;
@@ -61,6 +62,8 @@ pub struct Brain {
     pub noticed: Notify,
     /// Looks by people, to be noted now and then.
     pub uses: mpsc::Sender<Use>,
+    /// Who was turned away before anybody decided, to be recorded.
+    pub refusals: Refusals,
     /// How many wait for what agents say; the leader asks often while there are any.
     pub hurry: watch::Sender<usize>,
     presence: Mutex<Presence>,
@@ -79,6 +82,7 @@ impl Brain {
         reads: [Questions; 2],
         senders: Senders,
         uses: mpsc::Sender<Use>,
+        refusals: Refusals,
     ) -> Arc<Self> {
         let [leading, following] = reads;
         Arc::new(Self {
@@ -93,6 +97,7 @@ impl Brain {
             waiting: watch::Sender::new(Waiting::new()),
             noticed: Notify::new(),
             uses,
+            refusals,
             hurry: watch::Sender::new(0),
             presence: Mutex::default(),
             contact: Mutex::default(),

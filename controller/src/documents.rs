@@ -112,7 +112,9 @@ impl Documents {
         let start = Submission { dry_run: true, ..Submission::by_controller(&self.brain, body) };
         match submit(&self.brain, start).await {
             Ok(_) => {}
-            Err(problem) if matches!(problem.code, Code::Refused | Code::Conflict) => {
+            Err(problem)
+                if matches!(problem.code, Code::Refused | Code::Conflict | Code::Waiting) =>
+            {
                 view.blocked.push(crate::plan::refused(&problem));
             }
             Err(problem) => return Err(problem),
@@ -175,7 +177,7 @@ impl Documents {
     /// Returns everything, all of a kind, or one.
     pub async fn get(&self, kind: &str, name: &str) -> Result<Document, Problem> {
         if kind.is_empty() {
-            return Ok(self.document(&self.lens(|lens| manifests(lens.fleet))));
+            return Ok(self.document(&self.lens(manifests)));
         }
         let presence = match kind {
             "note" => return self.notes(name),
@@ -316,7 +318,8 @@ impl Documents {
     }
 }
 
-fn manifests(fleet: &Fleet) -> Manifests {
+fn manifests(lens: Lens<'_>) -> Manifests {
+    let fleet = lens.fleet;
     let regions = fleet.regions.values().cloned().map(Object::Region);
     let services = fleet.services.values().map(|record| Object::Service(record.manifest.clone()));
     let releases = fleet
@@ -329,7 +332,11 @@ fn manifests(fleet: &Fleet) -> Manifests {
     let channels = fleet.alerts.channels.values();
     let channels = channels.map(|record| Object::Channel(record.manifest.clone()));
     let objects = regions.chain(services).chain(releases).chain(channels).chain(rules);
-    Manifests { revision: fleet.revision, objects: objects.collect() }
+    Manifests {
+        revision: fleet.revision,
+        objects: objects.collect(),
+        attention: view::attention(fleet, lens.now),
+    }
 }
 
 type Named = (String, serde_json::Value);

@@ -23,6 +23,8 @@ use tower::layer::util::{Identity, Stack};
 use tracing::warn;
 use trireme_proto::wire::agent_server::AgentServer;
 use trireme_proto::wire::alerts_server::AlertsServer;
+use trireme_proto::wire::approval_server::ApprovalServer;
+use trireme_proto::wire::audit_server::AuditServer;
 use trireme_proto::wire::enrol_server::EnrolServer;
 use trireme_proto::wire::login_server::LoginServer;
 use trireme_proto::wire::operations_server::OperationsServer;
@@ -30,8 +32,8 @@ use trireme_proto::wire::operator_server::OperatorServer;
 use trireme_proto::wire::peer_server::PeerServer;
 use trireme_proto::wire::people_server::PeopleServer;
 
-use crate::accept::{Acceptor, Connections, Incoming, Limits, Watch, peer_identity};
-use crate::api::{AgentApi, EnrolApi, LoginApi, OperatorApi, PeerApi, is_denied};
+use crate::accept::{Acceptor, Connections, Incoming, Limits, OnRefused, Watch, peer_identity};
+use crate::api::{AgentApi, EnrolApi, GateLayer, LoginApi, OperatorApi, PeerApi, is_denied};
 use crate::brain::Brain;
 use crate::config::Listen;
 use crate::machine::chain;
@@ -147,7 +149,8 @@ impl Doors<'_> {
         let peer = PeerServer::new(PeerApi::new(Arc::clone(self.brain)))
             .max_decoding_message_size(PEER_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
-        let mut server = Server::builder().tcp_nodelay(true).layer(self.access(Logged::No));
+        let mut server =
+            Server::builder().tcp_nodelay(true).layer(self.access(Logged::No)).layer(self.gate());
         let router = server.add_service(raft).add_service(peer);
         tasks.spawn_on(run_router("peer", router, incoming, self.stop.clone()), replicating);
         Ok(watch)
@@ -173,15 +176,22 @@ impl Doors<'_> {
         let people = PeopleServer::new(operators.clone())
             .max_decoding_message_size(AGENT_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let approval = ApprovalServer::new(operators.clone())
+            .max_decoding_message_size(AGENT_MESSAGE_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let audit = AuditServer::new(operators.clone())
+            .max_decoding_message_size(AGENT_MESSAGE_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_MAX);
         let operator = OperatorServer::new(operators)
             .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         tasks.spawn(self.readiness.clone().report(reporter));
-        let mut server = small().layer(self.access(Logged::Yes));
+        let mut server = small().layer(self.access(Logged::Yes)).layer(self.gate());
         let router = server.add_service(agent).add_service(operator).add_service(health);
         let router = router.add_service(operations).add_service(alerts).add_service(people);
+        let router = router.add_service(approval).add_service(audit);
         tasks.spawn(run_router("api", router, incoming, self.stop.clone()));
         Ok(watch)
     }
@@ -201,7 +211,7 @@ impl Doors<'_> {
         let enrol = EnrolServer::new(enrol).max_decoding_message_size(ENROL_MESSAGE_MAX);
         let login = LoginApi::new(Arc::clone(self.brain), Arc::clone(self.authority));
         let login = LoginServer::new(login).max_decoding_message_size(ENROL_MESSAGE_MAX);
-        let mut server = small().layer(self.access(Logged::Yes));
+        let mut server = small().layer(self.access(Logged::Yes)).layer(self.gate());
         let router = server.add_service(enrol).add_service(login);
         tasks.spawn(run_router("enrol", router, incoming, self.stop.clone()));
         Ok(watch)
@@ -210,7 +220,18 @@ impl Doors<'_> {
     fn mutual(&self, listener: TcpListener) -> Result<(Acceptor, Incoming), ServerError> {
         let (credentials, connections) = (self.authority.credentials(), self.connections.clone());
         Acceptor::mutual(listener, credentials, Limits::default(), connections)
+            .map(|(acceptor, incoming)| (acceptor.telling(self.on_refused()), incoming))
             .map_err(ServerError::because("TLS cannot be set up"))
+    }
+
+    /// Has connections recorded that are refused before anybody is known.
+    fn on_refused(&self) -> OnRefused {
+        let refusals = self.brain.refusals.clone();
+        Arc::new(move |from, why| refusals.connection(from, why))
+    }
+
+    fn gate(&self) -> GateLayer {
+        GateLayer::new(self.brain.refusals.clone())
     }
 
     fn access(&self, logged: Logged) -> AccessLayer {
@@ -231,7 +252,7 @@ fn small() -> Server {
 
 async fn run_router(
     name: &'static str,
-    router: Router<Stack<AccessLayer, Identity>>,
+    router: Router<Stack<GateLayer, Stack<AccessLayer, Identity>>>,
     incoming: Incoming,
     stop: CancellationToken,
 ) {

@@ -39,7 +39,7 @@ use crate::state::Fleet;
 use crate::telemetry::requests::Requests;
 use crate::telemetry::{self, Readiness, Telemetry};
 use crate::zone::zone;
-use crate::{bootstrap, reconcile, uses};
+use crate::{bootstrap, checkpoint, reconcile, refusals, uses};
 
 /// Time for those who watch its health to hear that a controller leaves, before it does.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -145,7 +145,8 @@ pub async fn run(
     tasks.spawn(reconcile::run(Arc::clone(&brain), stop.clone()));
     let published = Published { config: config.clone(), answers, connections: connections.clone() };
     tasks.spawn(publish(Arc::clone(&brain), published, stop.clone()));
-    tasks.spawn(renew(authority, stop.clone()));
+    tasks.spawn(renew(Arc::clone(&authority), stop.clone()));
+    tasks.spawn(checkpoint::keep(Arc::clone(&brain), authority, stop.clone()));
     info!(controller = %config.name, api = %config.listen.api, dns = %config.listen.dns, "serving");
     if bootstrap {
         bootstrap::run(Arc::clone(&brain), &config, &*dial)
@@ -207,8 +208,11 @@ async fn think(
     let reads = [leading, following];
     let senders = Senders::new(config.secrets());
     let (uses, noted) = mpsc::channel(uses::WAITING_MAX);
-    let brain = Brain::new(config.name.clone(), raft, sessions, peers, reads, senders, uses);
+    let (refusals, heard) = refusals::refusals();
+    let name = config.name.clone();
+    let brain = Brain::new(name, raft, sessions, peers, reads, senders, uses, refusals);
     tasks.spawn(uses::keep(Arc::clone(&brain), noted, stop.clone()));
+    tasks.spawn(refusals::keep(Arc::clone(&brain), heard, stop.clone()));
     answer_reads(tasks, &brain, [led, followed], stop);
     Ok((brain, failures))
 }

@@ -16,7 +16,8 @@ use trireme_proto::problem::{Code, Problem};
 use crate::brain::{Brain, no_leader};
 use crate::clock::wall;
 use crate::raft::ProposeError;
-use crate::state::{Actor, Body, Command, Evidence, Outcome, Reply, ledger};
+use crate::state::people::Change;
+use crate::state::{Actor, Body, Command, Evidence, Fleet, Outcome, Reply, ledger, people};
 
 /// Time a submission has to be committed, changes of leader included.
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,6 +93,12 @@ async fn once(brain: &Arc<Brain>, submission: &Submission) -> Result<Reply, Prob
 /// Decides and proposes, on the leader.
 pub async fn lead(brain: &Arc<Brain>, submission: Submission) -> Result<Reply, Problem> {
     let Some(_) = brain.leads() else { return Err(no_leader(&"this controller does not lead")) };
+    let mut submission = submission;
+    let shut_out = brain.read(|fleet| shut_out(fleet, &submission));
+    if let Some(problem) = shut_out.clone() {
+        let (action, target) = submission.body.describe();
+        submission.body = Body::Refuse { action: action.to_owned(), target, problem };
+    }
     let dry_run = submission.dry_run;
     let transfer = match &submission.body {
         Body::TransferLeader { to } => brain.peers.raft_id_of(to),
@@ -113,13 +120,23 @@ pub async fn lead(brain: &Arc<Brain>, submission: Submission) -> Result<Reply, P
             if let Some(to) = transfer.filter(|_| !refused) {
                 hand_over(brain, to).await?;
             }
-            Ok(reply)
+            shut_out.map_or(Ok(reply), Err)
         }
         Err(error @ ProposeError::TooLarge { .. }) => {
             Err(Problem::new(Code::Usage, error.to_string()).hint("send it in smaller parts"))
         }
         // Whether it was committed is unknown; the origin makes asking again safe.
         Err(error) => Err(no_leader(&error)),
+    }
+}
+
+/// Returns why a person may do nothing, as the leader knows it: whoever asked for them may lag
+/// behind. Logging in is judged by apply.
+fn shut_out(fleet: &Fleet, submission: &Submission) -> Option<Problem> {
+    match &submission.body {
+        Body::Refuse { .. }
+        | Body::People { change: Change::Login { .. } | Change::Renew { .. } } => None,
+        _ => people::shut_out(fleet, &submission.actor.subject),
     }
 }
 
@@ -187,7 +204,7 @@ async fn settled(brain: &Brain, services: BTreeSet<ServiceId>) -> Evidence {
 /// Turns a refusal by apply into the problem it is.
 fn refusal(reply: Reply) -> Result<Reply, Problem> {
     match reply.outcome {
-        Outcome::Refused(problem) => Err(problem),
+        Outcome::Refused(problem) | Outcome::Waiting(problem) => Err(problem),
         _ => Ok(reply),
     }
 }

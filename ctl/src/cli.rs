@@ -12,8 +12,8 @@ use crate::commands::Command;
 /// Runs a fleet's services over several regions, and keeps enough of them serving
 ///
 /// Exit codes: 0 done or no change, 1 failed, 2 usage, 3 plan has changes, 4 denied,
-/// 5 conflict or stale plan, 6 unreachable, 7 rolled back, 9 not found, 10 refused by a safety
-/// rule, 130 interrupted; any other code is a failure.
+/// 5 conflict or stale plan, 6 unreachable, 7 rolled back, 8 waiting for approval, 9 not found,
+/// 10 refused by a safety rule, 130 interrupted; any other code is a failure.
 #[derive(Debug, Parser)]
 #[command(name = "trictl", version, propagate_version = true, disable_help_subcommand = true)]
 pub struct Cli {

@@ -161,6 +161,7 @@ mod tests {
             (Code::Unreachable, 6),
             (Code::NotFound, 9),
             (Code::Refused, 10),
+            (Code::Waiting, 8),
         ];
         for (code, exit) in problems {
             assert_eq!(Failure::from(Problem::new(code, "x")).exit_code(), exit, "{code:?}");

@@ -204,12 +204,22 @@ verbs! {
     /// Sends a message that only shows that a channel works.
     AlertTest = "alert.test", Change Services;
 
+    /// Agrees to a plan before it starts.
+    PlanApprove = "plan.approve", Change Services;
+
+    /// Starts a plan without the approvals it needs.
+    BreakGlass = "break.glass", Change Safety;
     /// Ends a grant on a person's word.
     GrantRelease = "grant.release", Change Safety;
     /// Sets rules of the ledger aside for a time.
     OverrideAdd = "override.add", Change Safety;
     /// Ends such an exception.
     OverrideEnd = "override.end", Change Safety;
+
+    /// Lists approvals and reviews.
+    ReviewList = "review.list", Read Reviews;
+    /// Records that somebody has looked.
+    ReviewRecord = "review.record", Change Reviews;
 
     /// Lists people.
     UserList = "user.list", Read People;
@@ -232,6 +242,8 @@ verbs! {
 
     /// Reads the audit.
     AuditList = "audit.list", Read Audit;
+    /// Takes what controllers have signed of it.
+    AuditCheckpoint = "audit.checkpoint", Read Audit;
 }
 
 impl fmt::Display for Verb {

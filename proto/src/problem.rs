@@ -46,6 +46,8 @@ pub enum Code {
     NotFound,
     /// A safety rule says no.
     Refused,
+    /// Other people must approve it first.
+    Waiting,
 }
 
 impl Code {
@@ -57,6 +59,7 @@ impl Code {
             Self::Denied => 4,
             Self::Conflict => 5,
             Self::Unreachable => 6,
+            Self::Waiting => 8,
             Self::NotFound => 9,
             Self::Refused => 10,
         }

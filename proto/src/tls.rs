@@ -191,6 +191,19 @@ impl Credentials {
         self.0.current.load().cert.clone()
     }
 
+    /// Returns our chain and what signs with the key of its leaf (ECDSA P-256 over SHA-256, DER).
+    pub fn signer(
+        &self,
+    ) -> (Vec<CertificateDer<'static>>, impl Fn(&[u8]) -> Option<Vec<u8>> + use<>) {
+        let current = self.0.current.load_full();
+        let chain = current.cert.clone();
+        let sign = move |text: &[u8]| {
+            let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
+            current.key.choose_scheme(&schemes)?.sign(text).ok()
+        };
+        (chain, sign)
+    }
+
     /// Returns the configuration of a listener that demands a certificate of the fleet.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let verifier =

@@ -3,6 +3,7 @@
 //! Fields are added, never renamed: scripts read them. Lists are always `{"items": [...]}`.
 
 pub mod alert;
+pub mod approval;
 mod aside;
 pub mod people;
 
@@ -65,6 +66,9 @@ pub struct Manifests {
     pub revision: u64,
     /// All regions, services and releases.
     pub objects: Vec<Object>,
+    /// What everybody should know of before anything else, in one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attention: Vec<String>,
 }
 
 /// One region.
@@ -438,7 +442,7 @@ pub struct AuditEntry {
     pub action: String,
     /// Object, such as `service/web`.
     pub target: String,
-    /// `done`, or `refused: ` with the message.
+    /// `done`, or `refused: ` or `waiting: ` with the message.
     pub result: String,
     /// Address the request came from.
     pub source: String,

@@ -133,7 +133,6 @@ enum Refused {
 }
 
 /// One listener and its loop.
-#[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
     handshake: Handshake,
@@ -142,7 +141,11 @@ pub struct Acceptor {
     connections: Connections,
     counters: Arc<Counters>,
     ready: mpsc::Sender<io::Result<Connection>>,
+    on_refused: OnRefused,
 }
+
+/// Who is told of a handshake that was refused, from where, and why.
+pub type OnRefused = Arc<dyn Fn(SocketAddr, &str) + Send + Sync>;
 
 /// What it takes to get in.
 #[derive(Clone)]
@@ -164,6 +167,12 @@ struct Ours {
 impl std::fmt::Debug for Handshake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Handshake").field("ours", &self.ours).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor").field("handshake", &self.handshake).finish_non_exhaustive()
     }
 }
 
@@ -206,8 +215,17 @@ impl Acceptor {
         let handshake = Handshake { tls, ours, timeout: limits.handshake_timeout };
         let places = Arc::new(Semaphore::new(limits.handshakes));
         let counters = Arc::default();
-        let acceptor = Self { listener, handshake, places, limits, connections, counters, ready };
+        let on_refused: OnRefused = Arc::new(|_, _| ());
+        let acceptor =
+            Self { listener, handshake, places, limits, connections, counters, ready, on_refused };
         (acceptor, ReceiverStream::new(incoming))
+    }
+
+    /// Returns it with somebody who is told of refused handshakes.
+    #[must_use]
+    pub fn telling(mut self, on_refused: OnRefused) -> Self {
+        self.on_refused = on_refused;
+        self
     }
 
     /// Returns a reader of the loop's counts.
@@ -270,7 +288,7 @@ impl Acceptor {
             return;
         };
         let (handshake, counters) = (self.handshake.clone(), Arc::clone(&self.counters));
-        let ready = self.ready.clone();
+        let (ready, on_refused) = (self.ready.clone(), Arc::clone(&self.on_refused));
         handshakes.spawn(async move {
             match handshake.perform(tcp, addr).await {
                 Ok((tls, caller)) => {
@@ -279,7 +297,12 @@ impl Acceptor {
                     // Fails only when the server is gone, and the connection goes with it.
                     let _gone = ready.send(Ok(connection)).await.is_err();
                 }
-                Err(refused) => counters.note(addr, &refused),
+                Err(refused) => {
+                    counters.note(addr, &refused);
+                    if !matches!(refused, Refused::TimedOut | Refused::Gone) {
+                        on_refused(addr, &refused.to_string());
+                    }
+                }
             }
             drop(place);
         });

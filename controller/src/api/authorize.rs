@@ -17,6 +17,7 @@ use trireme_proto::access::{Reach, Verb};
 use trireme_proto::identity::{Identity, Role};
 use trireme_proto::problem::{Code, Problem};
 
+use super::gate;
 use super::status::status;
 use crate::accept::{Peer, peer_identity};
 use crate::brain::Brain;
@@ -113,6 +114,7 @@ pub(super) async fn operator(
     target: &str,
     reach: impl FnOnce(&Fleet) -> Reach,
 ) -> Result<Allowed, Status> {
+    gate::judged(extensions);
     let peer = peer_identity(extensions)?;
     let problem = match decide(brain, &peer, verb, reach) {
         Ok(role) => {

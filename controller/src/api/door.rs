@@ -28,6 +28,8 @@ pub fn door(service: &str, method: &str) -> Option<Door> {
         "Operations" => operations(method).map(Door::Person),
         "Alerts" => alerts(method).map(Door::Person),
         "People" => people(method).map(Door::Person),
+        "Approval" => approval(method).map(Door::Person),
+        "Audit" => audit(method).map(Door::Person),
         _ => None,
     }
 }
@@ -91,6 +93,23 @@ fn people(method: &str) -> Option<Verb> {
         "RemoveUser" => Verb::UserRemove,
         "LimitUser" => Verb::UserLimit,
         "CreateUserToken" => Verb::UserToken,
+        _ => return None,
+    })
+}
+
+fn approval(method: &str) -> Option<Verb> {
+    Some(match method {
+        "ApprovePlan" => Verb::PlanApprove,
+        "ListReviews" => Verb::ReviewList,
+        "Review" => Verb::ReviewRecord,
+        _ => return None,
+    })
+}
+
+fn audit(method: &str) -> Option<Verb> {
+    Some(match method {
+        "Search" => Verb::AuditList,
+        "Checkpoints" => Verb::AuditCheckpoint,
         _ => return None,
     })
 }

@@ -40,6 +40,7 @@ impl EnrolApi {
     async fn join(&self, request: Request<JoinRequest>) -> Result<JoinReply, Problem> {
         let source = caller_addr(request.extensions())
             .map_err(|error| Problem::new(Code::Denied, error.message()))?;
+        let extensions = request.extensions().clone();
         let asked = request.into_inner();
         let malformed = |what: &str| Problem::new(Code::Usage, what.to_owned());
         if asked.csr.len() > CSR_MAX {
@@ -77,6 +78,7 @@ impl EnrolApi {
             source: source.to_string(),
             request_id: String::new(),
         };
+        super::gate::judged(&extensions);
         let reply =
             submit(&self.brain, Submission { actor, origin: None, body, dry_run: false }).await?;
         let Outcome::Joined { node, region, .. } = reply.outcome else {

@@ -17,6 +17,7 @@ use trireme_proto::wire::login_server::Login;
 use trireme_proto::wire::{LoginReply, LoginRequest, RenewLoginRequest};
 
 use super::enrol::controllers;
+use super::gate;
 use super::status::status;
 use crate::accept::caller_addr;
 use crate::brain::Brain;
@@ -69,7 +70,7 @@ impl LoginApi {
 
     async fn login(&self, request: Request<LoginRequest>) -> Result<LoginReply, Problem> {
         let source = source(&request)?;
-        let asked = request.into_inner();
+        let (_, extensions, asked) = request.into_parts();
         let token: Token = asked.token.parse().map_err(|error| {
             Problem::new(Code::Denied, format!("the token cannot be used: {error}"))
         })?;
@@ -89,12 +90,13 @@ impl LoginApi {
             secret_hash: token.secret_hash(),
             certificate: certificate(&issued, &asked.csr)?,
         };
+        gate::judged(&extensions);
         self.record(subject, source, change, &issued).await
     }
 
     async fn renew(&self, request: Request<RenewLoginRequest>) -> Result<LoginReply, Problem> {
         let source = source(&request)?;
-        let asked = request.into_inner();
+        let (_, extensions, asked) = request.into_parts();
         let unknown = || Problem::new(Code::Denied, "this login is not of this fleet");
         let name: UserName = asked.user.parse().map_err(|_| unknown())?;
         if asked.login.len() > NAME_MAX || !asked.login.bytes().all(|b| b.is_ascii_alphanumeric()) {
@@ -107,6 +109,7 @@ impl LoginApi {
         let subject = format!("user/{name}");
         let certificate = certificate(&issued, &asked.csr)?;
         let change = Change::Renew { name, login: asked.login, certificate };
+        gate::judged(&extensions);
         self.record(subject, source, change, &issued).await
     }
 

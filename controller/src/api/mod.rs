@@ -5,9 +5,12 @@
 
 mod agent;
 mod alerts;
+mod approval;
+mod audit;
 mod authorize;
 mod door;
 mod enrol;
+mod gate;
 mod login;
 mod operations;
 mod operator;
@@ -20,6 +23,7 @@ pub use agent::AgentApi;
 pub use authorize::{is_denied, role_of, subject};
 pub use door::{Door, door};
 pub use enrol::EnrolApi;
+pub use gate::GateLayer;
 pub use login::LoginApi;
 pub use operator::OperatorApi;
 pub use peer::PeerApi;

@@ -111,6 +111,28 @@ impl OperatorApi {
         })
     }
 
+    /// Has it recorded, for everybody to see, that somebody starts a plan without the approvals it
+    /// needs; the ledger is asked all the same.
+    async fn break_glass(
+        &self,
+        extensions: &Extensions,
+        asked: &StartUpgradeRequest,
+        plan: &PlanId,
+    ) -> Result<(), Status> {
+        let reach = |fleet: &Fleet| reach::service(fleet, &plan.service);
+        let verb = Verb::BreakGlass;
+        let allowed = operator(&self.brain, extensions, verb, &asked.plan, reach).await?;
+        let reason = reason(&asked.break_glass);
+        tracing::warn!(actor = allowed.actor("").subject, %plan, reason, "glass is broken");
+        let body = Body::BreakGlass { plan: plan.clone(), reason };
+        // Of an origin of its own: that of the request is the start's.
+        let origin = asked.origin.clone().map(|origin| {
+            let client = format!("{}-glass", origin.client);
+            Origin { client, ..origin }
+        });
+        self.change(&allowed, origin, asked.dry_run, body).await.map(drop)
+    }
+
     /// Finds the upgrade that a request names.
     fn upgrade(&self, text: &str) -> Result<UpgradeId, Status> {
         self.brain.read(|fleet| view::find_upgrade(fleet, text)).map_err(|problem| status(&problem))
@@ -229,6 +251,9 @@ impl Operator for OperatorApi {
         let verb = Verb::UpgradeStart;
         let allowed = operator(&self.brain, &extensions, verb, &asked.plan, reach).await?;
         let plan = plan.map_err(|error| usage("plan", &error))?;
+        if !asked.break_glass.trim().is_empty() {
+            self.break_glass(&extensions, &asked, &plan).await?;
+        }
         let (service, version) = (plan.service.clone(), plan.version.clone());
         let body = Body::StartUpgrade { plan, evidence: Evidence::default() };
         let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;

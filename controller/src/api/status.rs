@@ -12,7 +12,7 @@ pub(super) fn status(problem: &Problem) -> Status {
         Code::Conflict => RpcCode::Aborted,
         Code::Unreachable => RpcCode::Unavailable,
         Code::NotFound => RpcCode::NotFound,
-        Code::Refused => RpcCode::FailedPrecondition,
+        Code::Refused | Code::Waiting => RpcCode::FailedPrecondition,
     };
     let details = serde_json::to_vec(problem).unwrap_or_default();
     Status::with_details(code, problem.message.clone(), details.into())

@@ -18,6 +18,7 @@ use trireme_proto::view::Applied;
 
 use super::alert::AlertStep;
 
+use super::approval::Reviewed;
 pub use super::evidence::{Evidence, NodeEvidence};
 use super::fleet::Controller;
 use super::people;
@@ -98,6 +99,12 @@ pub enum Body {
     ReleaseGrant { grant: GrantId, reason: String },
     /// Changes who may do what.
     People { change: people::Change },
+    /// Agrees to a plan before it starts.
+    Approve { plan: PlanId },
+    /// Lets its actor start a plan without the approvals it needs.
+    BreakGlass { plan: PlanId, reason: String },
+    /// Records that somebody has looked at what was done.
+    Review { of: Reviewed, note: String, incident: Option<String> },
     /// Leaves a remark on an object, or removes it with an empty one.
     Note { object: String, text: String },
     /// Keeps clients away from a place until it is returned.
@@ -201,6 +208,8 @@ pub enum Outcome {
     Notice(NoticeId),
     /// Somebody has logged in, or goes on with a login.
     LoggedIn { name: UserName, login: String, until: WallTime },
+    /// Others must approve it first; who proposed it is on record.
+    Waiting(Problem),
     /// It was refused; nothing has changed.
     Refused(Problem),
 }
@@ -251,6 +260,9 @@ impl Body {
             Self::RollbackUpgrade { upgrade, .. } => ("upgrade.rollback", upgrade.to_string()),
             Self::ReleaseGrant { grant, .. } => ("grant.release", grant.to_string()),
             Self::People { change } => change.describe(),
+            Self::Approve { plan } => ("plan.approve", plan.to_string()),
+            Self::BreakGlass { plan, .. } => ("break.glass", plan.to_string()),
+            Self::Review { of, .. } => ("review.record", of.describe()),
             Self::Note { object, .. } => ("note.set", object.clone()),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
             Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),

@@ -16,6 +16,7 @@ use trireme_proto::time::{FleetTime, WallTime};
 use trireme_proto::token::SecretHash;
 
 use super::alert::Alerts;
+use super::approval::{Approvals, Break, Review};
 use super::aside::{Drain, Override, Remark};
 use super::command::Reply;
 use super::people::User;
@@ -89,6 +90,15 @@ pub struct Fleet {
     /// Rules, channels, and what was found and said by them.
     #[serde(default)]
     pub alerts: Alerts,
+    /// What people say to plans that have not started, by the plan's name.
+    #[serde(default)]
+    pub approvals: BTreeMap<String, Approvals>,
+    /// Plans that were started without the approvals they needed.
+    #[serde(default)]
+    pub breaks: BTreeMap<u64, Break>,
+    /// That people looked at what was done.
+    #[serde(default)]
+    pub reviews: BTreeMap<u64, Review>,
     /// End of the audit chain.
     pub audit: AuditHead,
 }

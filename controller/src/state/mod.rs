@@ -12,6 +12,7 @@
 
 pub mod alert;
 pub mod apply;
+pub mod approval;
 pub mod aside;
 pub mod command;
 mod evidence;

@@ -187,6 +187,20 @@ pub fn standing(fleet: &Fleet, person: &Person) -> Result<Grants, Problem> {
     Ok(user.grants.clone())
 }
 
+/// Returns why the person that a subject names may do nothing at all, whatever their certificate.
+pub fn shut_out(fleet: &Fleet, subject: &str) -> Option<Problem> {
+    let name: UserName = subject.strip_prefix("user/")?.parse().ok()?;
+    match fleet.users.get(&name)? {
+        User { removed: true, .. } => {
+            Some(Problem::new(Code::Denied, format!("user {name} is not of this fleet")))
+        }
+        User { disabled: Some(reason), .. } => {
+            Some(Problem::new(Code::Denied, format!("user {name} is disabled: {reason}")))
+        }
+        User { .. } => None,
+    }
+}
+
 /// Returns the role in which somebody may do it; who they are and what is missing otherwise.
 pub fn judge(fleet: &Fleet, person: &Person, verb: Verb, reach: &Reach) -> Result<Role, Problem> {
     let grants = standing(fleet, person)?;
@@ -282,6 +296,20 @@ mod tests {
         assert_eq!(denied(&disabled, &ann()), "user ann is disabled: left");
         let other = Person { serial: "02".to_owned(), ..ann() };
         assert_eq!(denied(&fleet(|_| ()), &other), "this certificate of user ann counts no more");
+    }
+
+    /// B9: what was let through where that was not known yet is refused by the leader.
+    #[test]
+    fn a_subject_that_was_shut_out_is_known_by_name_alone() {
+        let told = |fleet: &Fleet, subject: &str| shut_out(fleet, subject).map(|p| p.message);
+        assert_eq!(told(&fleet(|_| ()), "user/ann"), None);
+        let disabled = fleet(|user| user.disabled = Some("left".to_owned()));
+        let message = "user ann is disabled: left".to_owned();
+        assert_eq!(told(&disabled, "user/ann"), Some(message));
+        assert_eq!(told(&disabled, "user/bob"), None);
+        assert_eq!(told(&disabled, "agent/ann"), None);
+        let removed = fleet(|user| user.removed = true);
+        assert!(told(&removed, "user/ann").is_some());
     }
 
     /// DMP-37: a person asks from the networks of the allow-lists, their own and the fleet's.

@@ -47,6 +47,7 @@ pub(crate) fn web() -> Service {
             order: REGIONS.iter().map(|region| region.parse().expect("a name")).collect(),
             bake: Bake { region: Span::secs(2) },
             deadline: Deadline { step: Span::secs(20), fleet: Span::secs(600) },
+            approvals: None,
         },
     }
 }

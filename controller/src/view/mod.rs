@@ -1,6 +1,7 @@
 //! Documents for operators, computed from the replicated state. Pure.
 
 pub mod alert;
+mod approval;
 mod aside;
 mod metrics;
 mod node;
@@ -15,6 +16,7 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::FleetTime;
 use trireme_proto::view::{GrantView, NoteView, ReleaseView, TokenListed};
 
+pub use approval::{attention, reviews};
 pub use aside::{drains, freeze, overrides};
 pub use metrics::{NODES_MAX, metrics};
 pub use node::node;

@@ -147,6 +147,11 @@ impl Client {
         self.own.identity.fleet()
     }
 
+    /// Returns the roots that we trust.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// Returns who we are, as the fleet's certificate says.
     pub fn own(&self) -> &Verified {
         &self.own

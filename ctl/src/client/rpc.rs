@@ -2,15 +2,19 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use trireme_proto::audit::Checkpoint;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::alert::{IncidentView, SilenceView};
+use trireme_proto::view::approval::ReviewsView;
 use trireme_proto::view::people::{UserTokenView, UsersView};
 use trireme_proto::view::{
     Applied, AuditEntry, ControllersView, FreezeView, GrantView, List, NodeView, NoteView,
     OverrideView, PlanView, TokenView, UpgradeView, WhyView,
 };
 use trireme_proto::wire::alerts_client::AlertsClient;
+use trireme_proto::wire::approval_client::ApprovalClient;
+use trireme_proto::wire::audit_client::AuditClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::people_client::PeopleClient;
@@ -172,6 +176,22 @@ rpcs! { PeopleClient:
     limit_user(UserRequest) -> UsersView;
     /// Makes a one-time token to log in with.
     create_user_token(UserRequest) -> UserTokenView;
+}
+
+rpcs! { ApprovalClient:
+    /// Agrees to a plan.
+    approve_plan(ApprovePlanRequest) -> ReviewsView;
+    /// Lists approvals and reviews.
+    list_reviews(ListReviewsRequest) -> ReviewsView;
+    /// Records that somebody has looked.
+    review(ReviewRequest) -> ReviewsView;
+}
+
+rpcs! { AuditClient:
+    /// Searches the audit log.
+    search(SearchAuditRequest) -> List<AuditEntry>;
+    /// Takes what the answering controller has signed of it.
+    checkpoints(CheckpointsRequest) -> List<Checkpoint>;
 }
 
 rpcs_of_any! { OperatorClient:

@@ -3,6 +3,7 @@
 
 mod alert;
 mod apply;
+mod approve;
 mod audit;
 mod ca;
 mod completion;
@@ -24,6 +25,7 @@ mod note;
 mod r#override;
 mod place;
 mod region;
+mod review;
 mod service;
 mod token;
 mod upgrade;
@@ -49,6 +51,10 @@ pub enum Command {
     /// Plan, start, watch and steer upgrades
     #[command(subcommand)]
     Upgrade(upgrade::Command),
+    Approve(approve::Args),
+    /// Record that somebody has looked at what was done
+    #[command(subcommand)]
+    Review(review::Command),
     /// Start, stop and restart services
     #[command(subcommand)]
     Service(service::Command),
@@ -112,6 +118,8 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Describe(args) => describe::run(app, args).await,
         Command::Explain(args) => explain::run(app, &args),
         Command::Upgrade(command) => upgrade::run(app, command).await,
+        Command::Approve(args) => approve::run(app, args).await,
+        Command::Review(command) => review::run(app, command).await,
         Command::Service(command) => service::run(app, command).await,
         Command::Region(command) => region::run(app, command).await,
         Command::Freeze(command) => freeze::run(app, command).await,

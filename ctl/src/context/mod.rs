@@ -8,6 +8,8 @@
 //!     ca: root.pem            # paths are relative to this file
 //!     certificate: user.pem
 //!     key: user.key           # readable by its owner alone, as this file
+//!     protected: true         # changes want the fleet's name typed
+//!     login: {user: ann, id: k3v9x0qa, enrol: [c1.example:7444]}  # how the certificate is renewed
 //! ```
 //!
 //! The file is not read when flags or environment say everything.

@@ -183,7 +183,7 @@ impl<'a> Stage<'a> {
         let request = StartUpgradeRequest {
             origin: Some(self.client.origin()),
             plan: plan.id.to_string(),
-            dry_run: false,
+            ..StartUpgradeRequest::default()
         };
         self.client.start_upgrade(request).await
     }

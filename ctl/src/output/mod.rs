@@ -5,6 +5,7 @@
 //! know which one is printed.
 
 pub mod alert;
+pub mod approval;
 pub mod describe;
 #[cfg(test)]
 pub(crate) mod fixture;

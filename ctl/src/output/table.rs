@@ -74,7 +74,10 @@ pub fn manifests(manifests: &Manifests) -> String {
     let row = |object: &Object| [object.name(), object.kind().to_owned()];
     let rows = manifests.objects.iter().map(row).collect();
     let empty = "nothing is declared: see `trictl apply --help`";
-    format!("{}\nrevision {}", table(["NAME", "KIND"], rows, empty), manifests.revision)
+    let mut lines: Vec<_> = manifests.attention.iter().map(|line| format!("! {line}")).collect();
+    lines.push(table(["NAME", "KIND"], rows, empty));
+    lines.push(format!("revision {}", manifests.revision));
+    lines.join("\n")
 }
 
 /// Returns regions.

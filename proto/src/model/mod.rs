@@ -19,8 +19,8 @@ pub use image::{Image, ImageError};
 pub use region::Region;
 pub use release::{Artifact, Misfit, Release};
 pub use service::{
-    Bake, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver, Restart, Selector, Service,
-    Serving, StopSignal, Traffic, UpgradePolicy,
+    ApprovalPolicy, Bake, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver, Restart,
+    Selector, Service, Serving, StopSignal, Traffic, UpgradePolicy,
 };
 
 use schemars::JsonSchema;

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
+use crate::access::Verb;
 use crate::id::{RegionId, ServiceId};
+use crate::identity::Role;
 use crate::time::Span;
 
 /// Something the fleet runs on every node its selector matches.
@@ -192,6 +194,36 @@ pub struct UpgradePolicy {
     pub bake: Bake,
     /// Limits after which an upgrade is rolled back.
     pub deadline: Deadline,
+    /// People who must agree to a plan before it starts; nobody if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<ApprovalPolicy>,
+}
+
+/// People who must agree to a plan before it starts; never the one who proposed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApprovalPolicy {
+    /// How many of them.
+    pub count: u32,
+    /// Roles of which one is enough; by default everybody who may start upgrades.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub roles: Vec<Role>,
+    /// How long an approval counts.
+    pub within: Span,
+}
+
+impl Default for ApprovalPolicy {
+    fn default() -> Self {
+        Self { count: 1, roles: Vec::new(), within: Span::secs(24 * 3600) }
+    }
+}
+
+impl ApprovalPolicy {
+    /// Returns whether somebody in this role counts.
+    pub fn allows(&self, role: Role) -> bool {
+        if self.roles.is_empty() { role.may(Verb::PlanApprove) } else { self.roles.contains(&role) }
+    }
 }
 
 /// How long a change is watched before the next one.

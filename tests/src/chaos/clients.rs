@@ -141,7 +141,7 @@ impl Asker {
     pub async fn read_all(&self) -> Result<u64> {
         let call = self.shared.history.now();
         let reply = self.client.get::<Manifests>(get("", "")).await.map_err(|f| told(&f))?;
-        let Manifests { revision, objects } = reply.value;
+        let Manifests { revision, objects, .. } = reply.value;
         let mut found = vec![None; self.shared.keys];
         for object in &objects {
             if let Object::Region(one) = object

@@ -267,7 +267,7 @@ impl Driver {
         let plan = plan.map_err(|failure| told(&failure))?.value;
         let origin = Some(self.client.origin());
         let plan = plan.id.to_string();
-        let request = StartUpgradeRequest { origin, plan, dry_run: false };
+        let request = StartUpgradeRequest { origin, plan, ..StartUpgradeRequest::default() };
         let started: Reply<UpgradeView> =
             self.client.start_upgrade(request).await.map_err(|failure| told(&failure))?;
         Ok(started.value.id.to_string())

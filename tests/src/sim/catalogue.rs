@@ -124,6 +124,7 @@ pub fn service(config: &Config, text: &str) -> Service {
             order: (0..config.nodes.len()).map(region).collect(),
             bake: Bake { region: Span(config.bake_ms) },
             deadline: Deadline { step: Span(config.step_ms), fleet: Span(config.fleet_ms) },
+            approvals: None,
         },
     }
 }

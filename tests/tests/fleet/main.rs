@@ -15,6 +15,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 mod alerts;
+mod approval;
+mod audit;
 mod completion;
 mod compose;
 mod crash;

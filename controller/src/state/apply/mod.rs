@@ -1,6 +1,7 @@
 //! Applies a command: total, deterministic, and always with exactly one audit entry.
 
 mod alert;
+mod approval;
 mod delete;
 mod drain;
 mod grant;
@@ -34,6 +35,9 @@ pub const SKEW_MAX: Span = Span::secs(10);
 /// Clients whose last command is remembered; beyond this the oldest are forgotten. A client
 /// repeats a command within seconds, and this many commands take far longer.
 const CLIENTS_MAX: usize = 10_000;
+
+/// Bytes of one field of an audit entry; an apply of many manifests names all of them.
+const FIELD_MAX: usize = 2000;
 
 /// Where a command stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +134,7 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
     let (mut action, mut target) = command.body.describe();
     let mut result = match outcome {
         Outcome::Refused(problem) => format!("refused: {}", problem.message),
+        Outcome::Waiting(problem) => format!("waiting: {}", problem.message),
         _ => "done".to_owned(),
     };
     let refused_action;
@@ -143,19 +148,45 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         seq: head.seq + 1,
         index: at.index,
         time: command.wall,
-        actor: command.actor.subject.clone(),
-        role: command.actor.role.clone(),
-        action: action.to_owned(),
-        target,
-        result,
-        source: command.actor.source.clone(),
-        request_id: command.actor.request_id.clone(),
+        actor: kept(&command.actor.subject, "nobody"),
+        role: kept(&command.actor.role, "none"),
+        action: kept(action, "request"),
+        target: kept(&target, "fleet"),
+        result: kept(&result, "done"),
+        source: kept(&command.actor.source, "unknown"),
+        request_id: kept(&command.actor.request_id, ""),
         previous: head.hash.clone(),
         hash: String::new(),
     };
     let entry = entry.sealed();
     *head = AuditHead { seq: entry.seq, hash: entry.hash.clone() };
     entry
+}
+
+/// Returns a field of an entry as it is kept: never empty where `otherwise` is not, short, and
+/// printable, so that no name or reason can make one entry look like two.
+fn kept(text: &str, otherwise: &str) -> String {
+    if text.trim().is_empty() {
+        return otherwise.to_owned();
+    }
+    let plain = |c: char| !c.is_control() && !is_hidden(c);
+    if text.len() <= FIELD_MAX && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    let mut kept = String::with_capacity(text.len().min(FIELD_MAX));
+    for c in text.chars() {
+        if kept.len() >= FIELD_MAX {
+            kept.push('…');
+            break;
+        }
+        if plain(c) { kept.push(c) } else { kept.extend(c.escape_unicode()) }
+    }
+    kept
+}
+
+/// Returns whether a character reorders or hides what stands beside it.
+fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Problem> {
@@ -196,6 +227,11 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             node::join(fleet, context, token, secret_hash, incarnation)
         }
         Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
+        Body::Approve { plan } => approval::approve(fleet, context, plan),
+        Body::BreakGlass { plan, reason } => approval::break_glass(fleet, context, plan, reason),
+        Body::Review { of, note, incident } => {
+            approval::review(fleet, context, of, note, incident.as_deref())
+        }
         Body::People { change } => people::change(fleet, context, change),
         Body::Note { object, text } => note::set(fleet, context, object, text),
         Body::Observe { nodes } => {

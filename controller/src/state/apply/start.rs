@@ -9,8 +9,8 @@ use trireme_proto::plan::{Operation, Plan, PlanId, Scope};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::UpgradePhase;
 
-use super::Context;
 use super::upgrade::advance_all;
+use super::{Context, approval};
 use crate::state::command::{Evidence, Outcome};
 use crate::state::fleet::{Fleet, Stage, Upgrade, WaveRecord};
 use crate::state::hints::Hints;
@@ -37,7 +37,12 @@ pub(super) fn start(
             id.service, id.version
         )));
     }
-    begin(fleet, context, plan, "", evidence)
+    if let Err(waiting) = approval::gate(fleet, context, &plan) {
+        return Ok(waiting);
+    }
+    let started = begin(fleet, context, plan, "", evidence)?;
+    approval::use_up(fleet, id);
+    Ok(started)
 }
 
 /// Starts what an operator asks of a service as it is: a restart, a stop, a start.

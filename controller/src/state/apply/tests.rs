@@ -9,6 +9,7 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::{FleetTime, Span, WallTime};
 use trireme_proto::view::UpgradePhase;
 
+mod approval;
 mod aside;
 mod found;
 mod note;

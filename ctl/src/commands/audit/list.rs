@@ -2,6 +2,7 @@
 
 use trireme_proto::wire::ListAuditRequest;
 
+use super::Narrow;
 use crate::App;
 use crate::error::{Failure, Outcome};
 use crate::output::table;
@@ -11,19 +12,23 @@ use crate::output::table;
 /// Refused requests are listed too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// First entry; by default the newest ones are listed
-    #[arg(long, value_name = "SEQ", default_value_t = 0, hide_default_value = true)]
-    from: u64,
+    #[command(flatten)]
+    narrow: Narrow,
 
-    /// How many entries
+    /// How many entries; of a search the newest that fit
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
 }
 
 /// Lists entries.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let request = ListAuditRequest { from: args.from, limit: args.limit };
-    let reply = app.client()?.list_audit(request).await?;
+    let (narrow, limit) = (&args.narrow, args.limit);
+    let client = app.client()?;
+    let reply = if narrow.to == 0 && narrow.query().is_empty() {
+        client.list_audit(ListAuditRequest { from: narrow.from, limit }).await?
+    } else {
+        client.search(narrow.request(narrow.to, limit)).await?
+    };
     app.out.reply(&reply, |list| table::audit(&list.items))?;
     Ok(Outcome::Done)
 }

@@ -4,19 +4,22 @@
 //! entry breaks the chain. Cutting off the end, or writing everything anew, leaves a chain that is
 //! whole: an anchor that was noted elsewhere finds those.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
+use trireme_proto::audit::Checkpoint;
+use trireme_proto::key::certificates_from_pem;
+use trireme_proto::keyfile::read_public;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::AuditEntry;
 use trireme_proto::wire::ListAuditRequest;
 
+use super::PAGE;
 use crate::App;
 use crate::client::Client;
-use crate::error::{Failure, Outcome};
-
-/// Entries asked for at once: some 200 KiB.
-const PAGE: u32 = 500;
+use crate::error::{Failure, Outcome, failed};
 
 /// Verify that no entry was edited, deleted or moved
 ///
@@ -28,12 +31,22 @@ pub struct Args {
     /// Entry that was noted before and must still be there
     #[arg(long, value_name = "SEQ:HASH")]
     anchor: Vec<Anchor>,
+
+    /// Checkpoints that were exported before; what they were signed for must still be there
+    #[arg(long, value_name = "FILE")]
+    checkpoints: Vec<PathBuf>,
+
+    /// Exported audit to verify in place of the fleet's own; no controller is asked
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 /// An entry by number and hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Anchor {
-    seq: u64,
+pub(in crate::commands) struct Anchor {
+    /// Number of the entry.
+    pub(in crate::commands) seq: u64,
+    /// Its hash.
     hash: String,
 }
 
@@ -59,12 +72,45 @@ struct Verified {
 
 /// Verifies the audit log.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let client = app.client()?;
+    let mut anchors = args.anchor;
+    let newest = if let Some(file) = &args.file {
+        let ca = match &app.global.ca {
+            Some(ca) => ca.clone(),
+            None => app.context()?.ca,
+        };
+        anchors.extend(signed(&args.checkpoints, &roots(&ca)?)?);
+        exported(file, anchors)?
+    } else {
+        let client = app.client()?;
+        anchors.extend(signed(&args.checkpoints, client.credentials().roots())?);
+        chain(&client, anchors).await?
+    };
+    let anchor = (newest.seq > 0).then(|| format!("{}:{}", newest.seq, newest.hash));
+    let verified = Verified { ok: true, entries: newest.seq, anchor };
+    app.out.value(&verified, |verified| match &verified.anchor {
+        Some(anchor) => format!("{} entries, chain whole\nanchor {anchor}", verified.entries),
+        None => "the audit log is empty".to_owned(),
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// Reads the fleet's root.
+fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let what = "the fleet's root cannot be read";
+    let pem = read_public(path).map_err(|error| failed(what, &error))?;
+    Ok(certificates_from_pem(&pem).map_err(|error| failed(what, &error))?)
+}
+
+/// Verifies the fleet's audit up to its newest entry, and returns that.
+pub(in crate::commands) async fn chain(
+    client: &Client,
+    anchors: Vec<Anchor>,
+) -> Result<Anchor, Failure> {
     // Entries are added all the time, this request's own among them: the end is fixed now.
-    let newest = page(&client, 0, 1).await?.last().map_or(0, |entry| entry.seq);
-    let mut chain = Chain::new(args.anchor);
+    let newest = page(client, 0, 1).await?.last().map_or(0, |entry| entry.seq);
+    let mut chain = Chain::new(anchors);
     while chain.next <= newest {
-        let entries = page(&client, chain.next, PAGE).await?;
+        let entries = page(client, chain.next, PAGE).await?;
         if entries.is_empty() {
             return Err(broken(&chain.missing(format!("entry {newest} was there at the start"))));
         }
@@ -76,13 +122,48 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         }
     }
     chain.finish().map_err(|fault| broken(&fault))?;
-    let anchor = chain.hash.map(|hash| format!("{newest}:{hash}"));
-    let verified = Verified { ok: true, entries: newest, anchor };
-    app.out.value(&verified, |verified| match &verified.anchor {
-        Some(anchor) => format!("{} entries, chain whole\nanchor {anchor}", verified.entries),
-        None => "the audit log is empty".to_owned(),
-    })?;
-    Ok(Outcome::Done)
+    Ok(Anchor { seq: newest, hash: chain.hash.unwrap_or_default() })
+}
+
+/// Verifies an exported audit, without any controller.
+fn exported(file: &Path, anchors: Vec<Anchor>) -> Result<Anchor, Failure> {
+    let entries: Vec<AuditEntry> = lines(file)?;
+    let mut chain = Chain::new(anchors);
+    chain.add_all(&entries.iter().collect::<Vec<_>>()).map_err(|fault| broken(&fault))?;
+    chain.finish().map_err(|fault| broken(&fault))?;
+    Ok(Anchor { seq: chain.next - 1, hash: chain.hash.unwrap_or_default() })
+}
+
+/// Returns what controllers of the fleet with these roots have signed, as anchors.
+fn signed(files: &[PathBuf], roots: &[CertificateDer<'static>]) -> Result<Vec<Anchor>, Failure> {
+    let mut anchors = Vec::new();
+    for file in files {
+        for checkpoint in lines::<Checkpoint>(file)? {
+            let verdicts = roots.iter().map(|root| checkpoint.verify(root));
+            if let Some(error) = verdicts.reduce(Result::or).and_then(Result::err) {
+                let what = format!(
+                    "checkpoint of {} at entry {} proves nothing",
+                    checkpoint.origin, checkpoint.size
+                );
+                return Err(failed(what, &error).into());
+            }
+            anchors.push(Anchor { seq: checkpoint.size, hash: checkpoint.root });
+        }
+    }
+    Ok(anchors)
+}
+
+/// Reads a file of one JSON object a line.
+fn lines<T: serde::de::DeserializeOwned>(file: &Path) -> Result<Vec<T>, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| failed(format!("{} cannot be read", file.display()), &error))?;
+    let read = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| {
+            let what = format!("line {} of {} was edited", number + 1, file.display());
+            Failure::from(failed(what, &error))
+        })
+    };
+    text.lines().enumerate().map(read).collect()
 }
 
 async fn page(client: &Client, from: u64, limit: u32) -> Result<Vec<AuditEntry>, Failure> {

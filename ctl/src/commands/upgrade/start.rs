@@ -30,6 +30,11 @@ pub struct Args {
     #[arg(long)]
     yes: bool,
 
+    /// Start it without the approvals it needs, for this reason; everybody is told, and another
+    /// person must review it within 24 hours
+    #[arg(long, value_name = "REASON", default_value = "", hide_default_value = true)]
+    break_glass: String,
+
     /// Have it judged by the controllers, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -51,6 +56,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         origin: Some(client.origin()),
         plan: id.clone(),
         dry_run: args.dry_run,
+        break_glass: args.break_glass,
     };
     if args.dry_run {
         let reply: Reply<PlanView> = client.start_upgrade(request).await?;

@@ -284,13 +284,13 @@ upgrade:
         ),
         &[
             "6:3: upgrade policy field `canary` is not supported by this version: leave it out; \
-             supported are `bake`, `deadline`, `order`",
+             supported are `approvals`, `bake`, `deadline`, `order`",
             "7:3: upgrade policy field `before` is not supported by this version: leave it out; \
-             supported are `bake`, `deadline`, `order`",
+             supported are `approvals`, `bake`, `deadline`, `order`",
             "8:3: upgrade policy field `window` is not supported by this version: leave it out; \
-             supported are `bake`, `deadline`, `order`",
+             supported are `approvals`, `bake`, `deadline`, `order`",
             "9:3: upgrade policy field `failures` is not supported by this version: leave it \
-             out; supported are `bake`, `deadline`, `order`",
+             out; supported are `approvals`, `bake`, `deadline`, `order`",
             "10:10: bake field `canary` is not supported by this version: leave it out; \
              supported are `region`",
             "10:22: bake field `wave` is not supported by this version: leave it out; supported \

@@ -96,6 +96,7 @@ fn upgrade() -> impl Strategy<Value = UpgradePolicy> {
             order: order.into_iter().map(|name| name.parse().unwrap()).collect(),
             bake: Bake { region },
             deadline: Deadline { step, fleet },
+            approvals: None,
         },
     )
 }
