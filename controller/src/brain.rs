@@ -81,8 +81,7 @@ impl Brain {
         peers: Peers,
         reads: [Questions; 2],
         senders: Senders,
-        uses: mpsc::Sender<Use>,
-        refusals: Refusals,
+        (uses, refusals): (mpsc::Sender<Use>, Refusals),
     ) -> Arc<Self> {
         let [leading, following] = reads;
         Arc::new(Self {

@@ -210,7 +210,7 @@ async fn think(
     let (uses, noted) = mpsc::channel(uses::WAITING_MAX);
     let (refusals, heard) = refusals::refusals();
     let name = config.name.clone();
-    let brain = Brain::new(name, raft, sessions, peers, reads, senders, uses, refusals);
+    let brain = Brain::new(name, raft, sessions, peers, reads, senders, (uses, refusals));
     tasks.spawn(uses::keep(Arc::clone(&brain), noted, stop.clone()));
     tasks.spawn(refusals::keep(Arc::clone(&brain), heard, stop.clone()));
     answer_reads(tasks, &brain, [led, followed], stop);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use trireme_proto::manifest;
-use trireme_proto::model::{Driver, Object};
+use trireme_proto::model::{Driver, Object, ProcessDriver};
 use trireme_telemetry::{Kind, Metric};
 
 fn deploy(name: &str) -> PathBuf {
@@ -70,7 +70,8 @@ fn the_sample_manifest_is_one() {
 #[test]
 fn the_sample_alerts_are_about_the_sample_manifest() {
     let objects = manifest::parse("alerts.yaml", &text("alerts.yaml")).unwrap();
-    let known = manifest::Known { services: ["web".parse().unwrap()].into(), ..Default::default() };
+    let web = ("web".parse().unwrap(), Driver::Process(ProcessDriver::default()));
+    let known = manifest::Known { services: [web].into(), ..Default::default() };
     manifest::check_set(&objects, &known).unwrap();
     let kinds: Vec<_> = objects.iter().map(|one| one.value.kind()).collect();
     assert_eq!(kinds, ["Channel", "Channel", "Channel", "AlertRule", "AlertRule", "AlertRule"]);

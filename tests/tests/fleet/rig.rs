@@ -43,15 +43,21 @@ const TAIL_LINES: usize = 25;
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Runs a test within its time; what it holds is dropped while it fails, so that logs are told.
-pub(crate) async fn bounded(test: impl Future<Output = ()>) {
-    bounded_by(TEST_MAX, test).await;
+pub(crate) fn bounded<T: Future<Output = ()>>(test: T) -> impl Future<Output = ()> {
+    bounded_by(TEST_MAX, test)
 }
 
 /// As [`bounded`], for tests in which others than our programs take their time.
-pub(crate) async fn bounded_by(limit: Duration, test: impl Future<Output = ()>) {
-    let _turn = TURN.lock().await;
+pub(crate) fn bounded_by<T: Future<Output = ()>>(
+    limit: Duration,
+    test: T,
+) -> impl Future<Output = ()> {
+    // A test is large: it lies in the heap from the beginning.
     let mut test = Box::pin(test);
-    assert!(timeout(limit, &mut test).await.is_ok(), "the test took more than {limit:?}");
+    async move {
+        let _turn = TURN.lock().await;
+        assert!(timeout(limit, &mut test).await.is_ok(), "the test took more than {limit:?}");
+    }
 }
 
 /// Returns the directory that this build's programs are in.

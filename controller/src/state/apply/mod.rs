@@ -17,17 +17,17 @@ mod start;
 mod tests;
 mod upgrade;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trireme_proto::action::{Action, ActionKind, Fence};
-use trireme_proto::id::{ActionId, NodeId, ServiceId, UpgradeId};
+use trireme_proto::id::{ActionId, ControllerId, NodeId, ServiceId, UpgradeId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::AuditEntry;
 
 use super::aside::Remark;
 use super::command::{Body, Command, Outcome, Reply};
-use super::fleet::{ActionRecord, AuditHead, ClientRecord, Fleet};
+use super::fleet::{ActionRecord, AuditHead, ClientRecord, Controller, Fleet};
 
 /// A command whose wall time is further off the controllers' median is refused (DESIGN rule 15).
 pub const SKEW_MAX: Span = Span::secs(10);
@@ -204,15 +204,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
     }
     match &context.command.body {
         Body::Bootstrap { name, domain, controllers } => {
-            if !fleet.name.is_empty() {
-                let message = format!("fleet {} is initialised already", fleet.name);
-                return Err(Problem::new(Code::Conflict, message));
-            }
-            fleet.name.clone_from(name);
-            fleet.domain.clone_from(domain);
-            fleet.controllers.clone_from(controllers);
-            fleet.epoch = 1;
-            Ok(Outcome::Done)
+            bootstrap(fleet, name, domain, controllers)
         }
         Body::Apply { base_revision, objects, evidence } => {
             manifest::apply(fleet, context, *base_revision, objects, evidence)
@@ -262,6 +254,24 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
         | Body::EndOverride { .. } => dispatch_guard(fleet, context),
         _ => dispatch_upgrade(fleet, context),
     }
+}
+
+/// Makes the fleet what it is from the beginning.
+fn bootstrap(
+    fleet: &mut Fleet,
+    name: &str,
+    domain: &str,
+    controllers: &BTreeMap<ControllerId, Controller>,
+) -> Result<Outcome, Problem> {
+    if !fleet.name.is_empty() {
+        let message = format!("fleet {} is initialised already", fleet.name);
+        return Err(Problem::new(Code::Conflict, message));
+    }
+    name.clone_into(&mut fleet.name);
+    domain.clone_into(&mut fleet.domain);
+    fleet.controllers.clone_from(controllers);
+    fleet.epoch = 1;
+    Ok(Outcome::Done)
 }
 
 /// Dispatches what operators put aside, and what they allow.

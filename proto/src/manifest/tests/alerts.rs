@@ -2,7 +2,9 @@
 
 use super::super::{Known, check_set, diff, explain, parse};
 use super::{assert_refused, assert_says, object, objects};
-use crate::model::{AlertRule, Bound, Condition, Object, Severity, State, Target};
+use crate::model::{
+    AlertRule, Bound, Condition, Driver, Object, ProcessDriver, Severity, State, Target,
+};
 use crate::time::Span;
 
 const RULE: &str = "\
@@ -153,7 +155,7 @@ fn b14_channels_to_metadata_services_are_refused_and_private_ones_are_meant() {
 fn rules_about_what_the_fleet_does_not_have_are_refused() {
     let yaml = rule("when: {ready: {service: dvm, below: 3}}\nchannels: [opps]\n");
     let known = Known {
-        services: ["dvn".parse().unwrap()].into(),
+        services: [("dvn".parse().unwrap(), Driver::Process(ProcessDriver::default()))].into(),
         channels: ["ops".parse().unwrap()].into(),
         ..Known::default()
     };
