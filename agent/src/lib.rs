@@ -14,5 +14,6 @@ pub mod journal;
 pub mod link;
 mod observe;
 pub mod plan;
+pub mod query;
 pub mod runtime;
 pub mod telemetry;

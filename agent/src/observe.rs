@@ -276,7 +276,9 @@ mod tests {
         };
         let mut watch = Watch::default();
         let checks = (0..checks).map(check).collect();
-        watch.assign(vec![Assignment { service: web(), checks, wanted: BTreeMap::new() }], NOW);
+        let assignment =
+            Assignment { service: web(), checks, wanted: BTreeMap::new(), logs: [].into() };
+        watch.assign(vec![assignment], NOW);
         watch
     }
 

@@ -26,6 +26,7 @@ pub mod peers;
 pub mod pki;
 pub mod plan;
 pub mod presence;
+pub mod query;
 pub mod raft;
 pub mod reads;
 pub mod reconcile;

@@ -4,6 +4,7 @@
 //!  peer listener   Raft, Peer                 controllers' certificates
 //!  api listener    Agent, Health, and what    agents' and users' certificates
 //!                  people ask: Operator, ..
+//!                  Relay                      controllers' certificates
 //!  enrol listener  Enrol, Login               no certificate, a one-time token
 //! ```
 
@@ -31,13 +32,18 @@ use trireme_proto::wire::operations_server::OperationsServer;
 use trireme_proto::wire::operator_server::OperatorServer;
 use trireme_proto::wire::peer_server::PeerServer;
 use trireme_proto::wire::people_server::PeopleServer;
+use trireme_proto::wire::queries_server::QueriesServer;
+use trireme_proto::wire::relay_server::RelayServer;
 
 use crate::accept::{Acceptor, Connections, Incoming, Limits, OnRefused, Watch, peer_identity};
-use crate::api::{AgentApi, EnrolApi, GateLayer, LoginApi, OperatorApi, PeerApi, is_denied};
+use crate::api::{
+    AgentApi, EnrolApi, GateLayer, LoginApi, OperatorApi, PeerApi, QueriesApi, RelayApi, is_denied,
+};
 use crate::brain::Brain;
 use crate::config::Listen;
 use crate::machine::chain;
 use crate::pki::Authority;
+use crate::query::Queries;
 use crate::raft::{self, PeerIdentity};
 use crate::server::ServerError;
 use crate::telemetry::Readiness;
@@ -185,6 +191,11 @@ impl Doors<'_> {
         let operator = OperatorServer::new(operators)
             .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let queries = Queries::new(Arc::clone(brain), authority.credentials().clone());
+        let asked = QueriesServer::new(QueriesApi::new(Arc::clone(&queries)))
+            .max_decoding_message_size(AGENT_MESSAGE_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let relay = RelayServer::new(RelayApi::new(queries));
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         tasks.spawn(self.readiness.clone().report(reporter));
@@ -192,6 +203,7 @@ impl Doors<'_> {
         let router = server.add_service(agent).add_service(operator).add_service(health);
         let router = router.add_service(operations).add_service(alerts).add_service(people);
         let router = router.add_service(approval).add_service(audit);
+        let router = router.add_service(asked).add_service(relay);
         tasks.spawn(run_router("api", router, incoming, self.stop.clone()));
         Ok(watch)
     }

@@ -11,6 +11,7 @@ use trireme_proto::time::Span;
 use crate::clock::Instant;
 use crate::machine::Wake;
 use crate::presence::Seen;
+use crate::query::Desk;
 
 /// What a stream shares with the rest of the controller.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Session {
     pub wake: Notify,
     /// Told when another stream of the same node takes over.
     pub replaced: Notify,
+    /// Where questions to the agent wait.
+    pub desk: Arc<Desk>,
     node: NodeId,
     said: Mutex<Option<Said>>,
 }
@@ -110,6 +113,7 @@ impl Sessions {
         let session = Arc::new(Session {
             wake: Notify::new(),
             replaced: Notify::new(),
+            desk: Arc::default(),
             node: node.clone(),
             said: Mutex::new(None),
         });
@@ -184,6 +188,13 @@ impl Sessions {
             Some((session.node.clone(), Seen { age: elapsed(said.at), ..said.seen.clone() }))
         });
         Digest { nodes: nodes.collect(), until }
+    }
+
+    /// Returns where questions to a connected agent wait, and how long ago it was heard from.
+    pub fn desk(&self, node: &NodeId) -> Option<(Arc<Desk>, Span)> {
+        let session = Arc::clone(lock(&self.streams).by_node.get(node)?);
+        let at = lock(&session.said).as_ref()?.at;
+        Some((Arc::clone(&session.desk), elapsed(at)))
     }
 
     /// Returns how many agents are connected.

@@ -159,6 +159,8 @@ verbs! {
     UpgradeWatch = "upgrade.watch", Read Fleet;
     /// Shows the controllers.
     ControllerStatus = "controller.status", Read Fleet;
+    /// Reads what services wrote.
+    ServiceLogs = "service.logs", Read Logs;
     /// Declares manifests.
     ManifestApply = "manifest.apply", Change Fleet;
     /// Takes a rule or a channel out of the manifests.

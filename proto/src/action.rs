@@ -274,6 +274,9 @@ pub struct Assignment {
     /// Numbers of them to report with every heartbeat, by check.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub wanted: BTreeMap<String, BTreeSet<String>>,
+    /// Files that may be read for operators, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logs: BTreeMap<String, String>,
 }
 
 /// Numbers that checks gave: by service, check and label, each as text.

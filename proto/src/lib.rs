@@ -21,6 +21,7 @@ pub mod pki;
 pub mod placeholders;
 pub mod plan;
 pub mod problem;
+pub mod query;
 pub mod request;
 pub mod source;
 pub mod time;

@@ -38,6 +38,28 @@ impl FleetTime {
 #[serde(transparent)]
 pub struct WallTime(pub u64);
 
+impl WallTime {
+    /// Returns the time that a calendar and a clock show `offset_minutes` ahead of UTC; `None` if
+    /// they show what does not exist, or a time before 1970.
+    pub fn from_civil(
+        [year, month, day]: [i16; 3],
+        [hour, minute, second]: [i8; 3],
+        millis: u32,
+        offset_minutes: i32,
+    ) -> Option<Self> {
+        let (month, day) = (i8::try_from(month).ok()?, i8::try_from(day).ok()?);
+        let nanos = i32::try_from(millis).ok()?.checked_mul(1_000_000)?;
+        // A leap second has no place of its own on our clocks.
+        let second = second.min(59);
+        let shown =
+            jiff::civil::DateTime::new(year, month, day, hour, minute, second, nanos).ok()?;
+        let stamp = jiff::tz::Offset::from_seconds(offset_minutes.checked_mul(60)?)
+            .and_then(|offset| offset.to_timestamp(shown))
+            .ok()?;
+        u64::try_from(stamp.as_millisecond()).ok().map(Self)
+    }
+}
+
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
@@ -194,6 +216,15 @@ impl schemars::JsonSchema for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_calendar_a_clock_and_a_zone_make_a_time() {
+        let at = |offset| WallTime::from_civil([2026, 11, 21], [22, 25, 1], 7, offset);
+        assert_eq!(at(0).unwrap().to_string(), "2026-11-21T22:25:01.007Z");
+        assert_eq!(at(8 * 60).unwrap().to_string(), "2026-11-21T14:25:01.007Z");
+        assert_eq!(WallTime::from_civil([2026, 2, 30], [0, 0, 0], 0, 0), None);
+        assert_eq!(WallTime::from_civil([1969, 12, 31], [0, 0, 0], 0, 0), None);
+    }
 
     #[test]
     fn spans_are_written_as_they_are_read() {

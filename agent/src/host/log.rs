@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Size at which the file is moved aside: with the one moved aside, 32 MiB for each service.
@@ -45,6 +45,11 @@ fn trim_above(dir: &Path, bytes_max: u64) -> io::Result<()> {
         })?;
     }
     OpenOptions::new().write(true).open(&current)?.set_len(0)
+}
+
+/// Returns the file that holds the newest output.
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join(CURRENT)
 }
 
 /// Returns device and inode of the newest output, by which a process of the service is known.

@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::debug;
 use trireme_proto::action::RunSpec;
 use trireme_proto::digest::Digest;
-use trireme_proto::id::{ActionId, ServiceId};
+use trireme_proto::id::{ActionId, NAME_LEN_MAX, ServiceId};
 use trireme_proto::model::Driver;
+use trireme_proto::query::LogsQuestion;
 use trireme_proto::time::Span;
 
 use super::allow::Drivers;
@@ -27,8 +28,8 @@ use super::compose::{self, Docker};
 use super::layout::ServiceDir;
 use super::unit::{Command, Given, Kind, Unit};
 use super::{
-    Facts, Host, HostError, NodeFacts, Observation, Probed, Quiesced, RunState, Started, Stopped,
-    blocking, durable, process, procfs, release_name,
+    Facts, Host, HostError, Lines, LinesError, NodeFacts, Observation, Probed, Quiesced, RunState,
+    Started, Stopped, blocking, durable, log, process, procfs, release_name,
 };
 use crate::http::Client;
 
@@ -52,6 +53,8 @@ pub struct Machine {
     docker: Arc<Docker>,
     units: Mutex<Units>,
     changes: Arc<watch::Sender<u64>>,
+    /// Files that may be read for operators, by service and name.
+    logs: RwLock<BTreeMap<ServiceId, BTreeMap<String, String>>>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +88,7 @@ impl Machine {
             units: Mutex::default(),
             changes: Arc::new(watch::Sender::new(0)),
             services,
+            logs: RwLock::default(),
         };
         for service in machine.on_disk()? {
             machine.supervise(service, None).await?;
@@ -100,6 +104,26 @@ impl Machine {
     /// Replaces what is known of the node; processes started from now on learn it.
     pub fn set_node(&self, node: NodeFacts) {
         *self.node.write().expect("no holder of this lock can panic") = node;
+    }
+
+    /// Replaces the files that may be read for operators: what the manifests declare, no more.
+    pub fn set_logs(&self, logs: BTreeMap<ServiceId, BTreeMap<String, String>>) {
+        *self.logs.write().expect("no holder of this lock can panic") = logs;
+    }
+
+    /// Returns where the source that a question names is found.
+    fn log_path(&self, question: &LogsQuestion) -> Result<PathBuf, LinesError> {
+        let service = &question.service;
+        let Some(name) = &question.file else { return Ok(log::path(&self.dir(service).log())) };
+        let file = name.chars().take(NAME_LEN_MAX).collect::<String>();
+        let logs = self.logs.read().expect("no holder of this lock can panic");
+        let declared = logs.get(service).and_then(|files| files.get(name));
+        let Some(template) = declared else {
+            return Err(LinesError::Undeclared { service: service.clone(), file });
+        };
+        let path = self.facts(service).fill(template);
+        let why = |error: super::facts::FillError| error.to_string();
+        path.map(PathBuf::from).map_err(|error| LinesError::Template { file, why: why(error) })
     }
 
     fn node(&self) -> NodeFacts {
@@ -372,6 +396,10 @@ impl Host for Machine {
     fn facts(&self, service: &ServiceId) -> Facts {
         let current = self.current(service).unwrap_or_default();
         self.dir(service).facts(&self.node(), current.as_ref())
+    }
+
+    async fn lines(&self, question: &LogsQuestion) -> Result<Lines, LinesError> {
+        Lines::open(self.log_path(question)?, question.clone()).await
     }
 }
 

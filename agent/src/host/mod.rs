@@ -19,6 +19,7 @@ mod durable;
 mod facts;
 mod launch;
 mod layout;
+mod lines;
 mod log;
 mod machine;
 mod outside;
@@ -39,6 +40,7 @@ use std::path::PathBuf;
 use trireme_proto::action::RunSpec;
 use trireme_proto::digest::Digest;
 use trireme_proto::id::{ActionId, ServiceId, Version};
+use trireme_proto::query::LogsQuestion;
 use trireme_proto::time::Span;
 
 pub use allow::{ComposeHost, Drivers, Pattern};
@@ -46,6 +48,7 @@ pub use artifact::{FetchError, Fetched};
 pub use compose::ComposeError;
 pub use facts::{Facts, NodeFacts};
 pub(crate) use launch::{SEARCH_PATH, spawn_patiently};
+pub use lines::{Lines, LinesError};
 pub use machine::Machine;
 pub(crate) use pidfd::Process;
 pub use procfs::boot_id;
@@ -110,6 +113,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// Returns what placeholders in the service's checks stand for.
     fn facts(&self, service: &ServiceId) -> Facts;
+
+    /// Finds what the service wrote, or what is in a file that was declared for it.
+    fn lines(
+        &self,
+        question: &LogsQuestion,
+    ) -> impl Future<Output = Result<Lines, LinesError>> + Send;
 }
 
 /// Whether a step was done, as the machine itself shows.

@@ -174,8 +174,12 @@ fn keeps_its_name_boot_and_assignments() {
     let disk = Disk::default();
     let (mut journal, recovered) = open(&disk);
     assert_eq!((recovered.boot_id, recovered.assignments), (None, vec![]));
-    let assignment =
-        Assignment { service: "web".parse().unwrap(), checks: vec![], wanted: BTreeMap::new() };
+    let assignment = Assignment {
+        service: "web".parse().unwrap(),
+        checks: vec![],
+        wanted: BTreeMap::new(),
+        logs: [].into(),
+    };
     journal.set_boot_id("boot-1").unwrap();
     journal.set_address("127.1.0.1").unwrap();
     journal.set_serving(&["web".parse().unwrap()]).unwrap();

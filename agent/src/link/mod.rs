@@ -9,6 +9,8 @@
 //! The link carries and decides nothing. What it is to say it finds in two watched values, so
 //! that a slow or absent controller never holds up the agent: how things are ([`Outlook`]) and
 //! what was not yet acknowledged ([`Unacked`]). What it hears goes into one bounded channel.
+//! Questions of operators are answered beside all that ([`Respond`]), and after it: an answer is
+//! sent when nothing else waits to be.
 
 mod backoff;
 mod join;
@@ -40,6 +42,7 @@ pub use session::WELCOME_TIMEOUT;
 pub use store::{Store, StoreError};
 
 use crate::clock;
+use crate::query::Respond;
 use session::Ended;
 
 /// Version that controllers are told.
@@ -130,6 +133,8 @@ pub struct Link {
     pub unacked: watch::Receiver<Unacked>,
     /// Random number that spreads the fleet's renewals.
     pub draw: u32,
+    /// Who answers what operators ask.
+    pub respond: Arc<dyn Respond>,
 }
 
 impl Link {

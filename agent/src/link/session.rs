@@ -3,10 +3,12 @@
 //! Every wait has a limit. A connection that has gone silent is noticed by the pings of HTTP/2
 //! (`proto/src/channel.rs`): a hung controller answers none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::OptionFuture;
+use futures_util::stream::{PollNext, select_with_strategy};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +30,7 @@ use super::nonce::{NONCE_LEN, Nonces};
 use super::order::Known;
 use super::{AGENT_VERSION, Heard, Link, MESSAGE_LEN_MAX};
 use crate::clock;
+use crate::query::Queries;
 
 /// Longest wait for the stream to open and for the welcome, each. All of the first may go into
 /// connecting: where thousands come at once, it is waiting for its turn that takes the time.
@@ -36,6 +39,8 @@ pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages waiting for the network; more means that the controller does not read.
 const OUTBOX: usize = 8;
+/// Parts of answers waiting for the network; the rest waits where it is read.
+const ANSWERS: usize = 2;
 /// Shortest time between two heartbeats: a service that flaps must not flood the controllers.
 const BEAT_GAP_MIN: Duration = Duration::from_millis(50);
 /// What a controller may ask for as the time between heartbeats.
@@ -75,6 +80,7 @@ pub(super) async fn run(link: &mut Link, address: &str) -> (Ended, bool) {
 struct Session {
     client: AgentClient<Channel>,
     outbox: mpsc::Sender<AgentMessage>,
+    queries: Queries,
     inbox: Streaming<ControllerMessage>,
     nonces: Nonces,
     beat_every: Duration,
@@ -104,9 +110,16 @@ async fn open(link: &mut Link, address: &str) -> Result<Session, Ended> {
         first: Some(first),
     };
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
+    let (answers, answered) = mpsc::channel(ANSWERS);
+    // Heartbeats and reports go first, whatever waits of answers.
+    let outgoing = select_with_strategy(
+        ReceiverStream::new(outgoing),
+        ReceiverStream::new(answered),
+        |(): &mut ()| PollNext::Left,
+    );
     let hello = AgentMessage { is: Some(Said::Hello(hello)) };
     outbox.try_send(hello).map_err(|_| lost("the stream is full before it began"))?;
-    let opening = timeout(WELCOME_TIMEOUT, client.session(ReceiverStream::new(outgoing))).await;
+    let opening = timeout(WELCOME_TIMEOUT, client.session(outgoing)).await;
     let mut inbox = opening
         .map_err(|_| lost("no stream within 5 s"))?
         .map_err(|status| Ended::Lost(super::reason(&status)))?
@@ -118,7 +131,7 @@ async fn open(link: &mut Link, address: &str) -> Result<Session, Ended> {
     let welcome = match first.and_then(|message| message.is) {
         Some(Told::Welcome(welcome)) => welcome,
         Some(Told::Leave(leave)) => return Err(Ended::Left(leave.reason)),
-        Some(Told::Offer(_) | Told::Ack(_) | Told::Assignments(_)) | None => {
+        Some(_) | None => {
             return Err(lost("the controller did not say welcome"));
         }
     };
@@ -129,6 +142,7 @@ async fn open(link: &mut Link, address: &str) -> Result<Session, Ended> {
     Ok(Session {
         client,
         outbox,
+        queries: Queries::new(Arc::clone(&link.respond), answers),
         inbox,
         nonces,
         beat_every,
@@ -194,6 +208,7 @@ impl Session {
                     self.renew_due = Instant::now() + left.max(RENEW_RETRY);
                     Ok(())
                 }
+                () = self.queries.ended() => Ok(()),
                 Some(renewed) = &mut renewal => {
                     renewal = None.into();
                     self.renewed(link, renewed)
@@ -225,6 +240,18 @@ impl Session {
                     .map_err(|error| unreadable("assignments that cannot be read", error))?,
             ),
             Some(Told::Leave(leave)) => return Err(Ended::Left(leave.reason)),
+            Some(Told::Query(query)) => {
+                self.queries.begin(&query);
+                return Ok(());
+            }
+            Some(Told::QueryCredit(credit)) => {
+                self.queries.credit(&credit);
+                return Ok(());
+            }
+            Some(Told::QueryCancel(cancel)) => {
+                self.queries.cancel(cancel);
+                return Ok(());
+            }
             // What a later version says besides is for later agents.
             Some(Told::Welcome(_)) | None => return Ok(()),
         };

@@ -45,6 +45,7 @@ fn start(tasks: &mut JoinSet<()>, fleet: &Fleet, hours: u64, known: &[(SocketAdd
         samples: watch::channel(Samples::default()).1,
         unacked: unacked_seen,
         draw: 0,
+        respond: Arc::new(crate::query::testing::Nothing),
     };
     tasks.spawn(link.run());
     Rig { heard, outlook, unacked, data }
@@ -103,6 +104,7 @@ async fn says_hello_and_hears_what_the_controller_says() {
         service: "web".parse().unwrap(),
         checks: vec![],
         wanted: BTreeMap::new(),
+        logs: [].into(),
     }];
     let assignments = serde_json::to_vec(&assigned).unwrap().into();
     call.tell(Told::Assignments(Assignments { assignments })).await;

@@ -85,7 +85,7 @@ impl Agent {
     pub(super) fn new(
         journal: Journal,
         recovered: Recovered,
-        machine: Machine,
+        machine: Arc<Machine>,
         facts: NodeFacts,
         schedule: Schedule,
         out: Outgoing,
@@ -93,7 +93,7 @@ impl Agent {
         Self {
             core: Core::new(facts.node.clone(), recovered.state.clone()),
             journal: Arc::new(Mutex::new(journal)),
-            machine: Arc::new(machine),
+            machine,
             facts,
             watch: Watch::default(),
             schedule,
@@ -430,6 +430,9 @@ impl Agent {
 
     /// Replaces the checks that are made; they follow the assignments and what is pointed at.
     async fn set_checks(&self) {
+        let assignments = self.watch.assignments().iter();
+        let logs = assignments.map(|one| (one.service.clone(), one.logs.clone()));
+        self.machine.set_logs(logs.collect());
         let assigned = self.watch.assignments().iter().map(|one| Assigned {
             service: one.service.clone(),
             checks: one.checks.clone(),

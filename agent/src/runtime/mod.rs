@@ -33,6 +33,7 @@ use crate::host::{HostError, Machine, NodeFacts, boot_id};
 use crate::http::Client;
 use crate::journal::{Journal, JournalError, Recovered};
 use crate::link::{Hello, JoinError, Known, Link, Outlook, Store, StoreError, Unacked, join};
+use crate::query::Answers;
 use crate::telemetry::{ASKED_MAX, Telemetry, USUAL};
 
 use agent::{Agent, Inputs, Outgoing};
@@ -147,6 +148,7 @@ pub async fn run(
     let machine =
         Machine::open(&config.data, facts.clone(), Arc::clone(&client), config.drivers.clone())
             .await?;
+    let machine = Arc::new(machine);
 
     let (heard_by, heard) = mpsc::channel(HEARD_MAX);
     let (found_by, findings) = mpsc::channel(FINDINGS_MAX);
@@ -166,6 +168,7 @@ pub async fn run(
         samples: samples_seen,
         unacked: unacked_seen,
         draw: getrandom::u32().unwrap_or_default(),
+        respond: Arc::new(Answers::new(Arc::clone(&machine))),
     };
     let mut parts = JoinSet::new();
     let changes = machine.changes();

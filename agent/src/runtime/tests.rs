@@ -89,8 +89,12 @@ impl Rig {
             rise: 2,
             fall: 2,
         };
-        let assignments =
-            vec![Assignment { service: web(), checks: vec![check], wanted: BTreeMap::new() }];
+        let assignments = vec![Assignment {
+            service: web(),
+            checks: vec![check],
+            wanted: BTreeMap::new(),
+            logs: [].into(),
+        }];
         let assignments = serde_json::to_vec(&assignments).unwrap().into();
         call.tell(Told::Assignments(Assignments { assignments })).await;
         let mut talk = Talk { call, nonce: Vec::new(), generation: 0, web: None };
@@ -196,6 +200,7 @@ impl Talk {
                 self.call.tell(Told::Ack(Ack { seq, index: seq })).await;
             }
             Said::Hello(_) => panic!("a second hello"),
+            Said::QueryChunk(_) | Said::QueryEnd(_) => panic!("nobody asked anything"),
         }
     }
 

@@ -37,6 +37,7 @@ use crate::clock::wall;
 use crate::pki::Authority;
 use crate::plan::deliver;
 use crate::presence::Seen;
+use crate::query::Asked;
 use crate::sessions::Session;
 use crate::state::{Body, Sighted};
 use crate::submit::{Submission, submit};
@@ -153,6 +154,7 @@ impl Agent for AgentApi {
             offered: None,
             assigned: None,
             reporting: None,
+            asked: Asked::default(),
         };
         let brain = Arc::clone(&self.brain);
         // The stream lives as long as the connection: it ends when either side closes it, and the
@@ -161,6 +163,7 @@ impl Agent for AgentApi {
         tokio::spawn(async move {
             let ended = stream.run(welcome, hello.first.unwrap_or_default(), incoming).await;
             brain.sessions.close(&session);
+            session.desk.close();
             debug!(%node, reason = %ended, "agent stream ended");
         });
         let told = ReceiverStream::new(told).map(|message: Box<ControllerMessage>| Ok(*message));
@@ -204,6 +207,7 @@ struct Stream {
     /// Revision of the manifests that was looked at last, and what was told of it.
     assigned: Option<(u64, Digest)>,
     reporting: Option<Reporting>,
+    asked: Asked,
 }
 
 impl Stream {
@@ -226,7 +230,9 @@ impl Stream {
                     None => std::future::pending().await,
                 }
             };
+            // In this order: what operators ask comes after what the fleet needs.
             let outcome = tokio::select! {
+                biased;
                 () = session.replaced.notified() => {
                     self.leave("another stream of this node took over").await;
                     return "replaced".to_owned();
@@ -242,6 +248,7 @@ impl Stream {
                     Ok(Ok(None)) => Err("closed by the agent".to_owned()),
                     Ok(Ok(Some(message))) => self.hear(message).await,
                 },
+                () = session.desk.attention.notified() => self.ask().await,
             };
             if let Err(reason) = outcome {
                 return reason;
@@ -271,8 +278,24 @@ impl Stream {
                 self.look().await
             }
             Some(Said::Reports(reports)) => self.reports(&reports.reports),
+            Some(Said::QueryChunk(chunk)) => match self.asked.chunk(&chunk) {
+                Some(cancel) => self.tell(Told::QueryCancel(cancel)).await,
+                None => Ok(()),
+            },
+            Some(Said::QueryEnd(end)) => {
+                self.asked.end(&end);
+                Ok(())
+            }
             Some(Said::Hello(_)) | None => Err("a message out of place".to_owned()),
         }
+    }
+
+    /// Passes on what operators ask of the agent, and what they have read of its answers.
+    async fn ask(&mut self) -> Result<(), String> {
+        for told in self.asked.look(&self.session.desk) {
+            self.tell(told).await?;
+        }
+        Ok(())
     }
 
     /// Takes in a heartbeat; what differs from the replicated state becomes a command.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   agent certificate       Agent
-//!   controller certificate  Raft, Peer
+//!   controller certificate  Raft, Peer, Relay
 //!   user certificate        everything else: the matrix of proto/src/access.rs
 //! ```
 //!

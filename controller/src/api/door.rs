@@ -23,13 +23,14 @@ pub fn door(service: &str, method: &str) -> Option<Door> {
     match service {
         "Enrol" | "Login" => Some(Door::Token),
         "Agent" => Some(Door::Agent),
-        "Peer" | "Raft" => Some(Door::Controller),
+        "Peer" | "Raft" | "Relay" => Some(Door::Controller),
         "Operator" => operator(method).map(Door::Person),
         "Operations" => operations(method).map(Door::Person),
         "Alerts" => alerts(method).map(Door::Person),
         "People" => people(method).map(Door::Person),
         "Approval" => approval(method).map(Door::Person),
         "Audit" => audit(method).map(Door::Person),
+        "Queries" => queries(method).map(Door::Person),
         _ => None,
     }
 }
@@ -110,6 +111,13 @@ fn audit(method: &str) -> Option<Verb> {
     Some(match method {
         "Search" => Verb::AuditList,
         "Checkpoints" => Verb::AuditCheckpoint,
+        _ => return None,
+    })
+}
+
+fn queries(method: &str) -> Option<Verb> {
+    Some(match method {
+        "ServiceLogs" => Verb::ServiceLogs,
         _ => return None,
     })
 }

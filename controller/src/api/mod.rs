@@ -16,6 +16,7 @@ mod operations;
 mod operator;
 mod peer;
 mod people;
+mod queries;
 mod reach;
 mod status;
 
@@ -27,3 +28,4 @@ pub use gate::GateLayer;
 pub use login::LoginApi;
 pub use operator::OperatorApi;
 pub use peer::PeerApi;
+pub use queries::{QueriesApi, RelayApi};

@@ -22,6 +22,30 @@ pub(super) fn service(fleet: &Fleet, name: &ServiceId) -> Reach {
     regions(placed.unwrap_or_default().into_keys())
 }
 
+/// Returns the regions that a look at services reaches into: those of the nodes that are named,
+/// the one that is named, or all that the services are placed in.
+pub(super) fn look(
+    fleet: &Fleet,
+    services: &[ServiceId],
+    region: Option<&RegionId>,
+    nodes: &[String],
+) -> Reach {
+    if let Some(region) = region {
+        return Reach::region(region);
+    }
+    let named = nodes.iter().map(|name| {
+        let node = name.parse().ok().and_then(|name: NodeId| fleet.nodes.get(&name));
+        node.map(|node| node.region.clone())
+    });
+    // A name that nobody knows opens nothing, and does not stand in the way of the others.
+    let named: BTreeSet<_> = named.flatten().collect();
+    if !named.is_empty() {
+        return Reach::Regions(named);
+    }
+    let placed = services.iter().filter_map(|name| fleet.services.get(name));
+    regions(placed.flat_map(|record| fleet.placement(&record.manifest).into_keys()))
+}
+
 /// Returns the regions of an upgrade, named by itself or by its service.
 pub(super) fn upgrade(fleet: &Fleet, text: &str) -> Reach {
     let found = view::find_upgrade(fleet, text).ok();

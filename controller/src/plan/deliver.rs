@@ -35,6 +35,7 @@ pub fn assignments(fleet: &Fleet, node: &NodeId) -> Vec<Assignment> {
             service: record.manifest.name.clone(),
             checks: record.manifest.checks.clone(),
             wanted: wanted(fleet, &record.manifest.name),
+            logs: record.manifest.logs.clone(),
         })
         .collect()
 }

@@ -38,6 +38,7 @@ pub(crate) fn web() -> Service {
             rise: 2,
             fall: 2,
         }],
+        logs: BTreeMap::new(),
         traffic: Some(Traffic {
             dns: DnsTraffic { port: 8080, ttl: Span::secs(1) },
             drain: Span(500),

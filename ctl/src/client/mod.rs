@@ -6,6 +6,7 @@
 //! applied. All of it ends at the deadline that the operator set.
 
 mod guard;
+mod logs;
 mod rpc;
 mod status;
 mod watch;
@@ -31,6 +32,7 @@ use trireme_proto::tls::{Credentials, Server};
 use trireme_proto::wire::Origin;
 
 pub use self::guard::Guard;
+pub use self::logs::{Heard, Logs};
 pub use self::rpc::Reply;
 pub use self::watch::{Event, Watch};
 

@@ -55,7 +55,7 @@ pub enum Command {
     /// Record that somebody has looked at what was done
     #[command(subcommand)]
     Review(review::Command),
-    /// Start, stop and restart services
+    /// Look at services, read what they write, start, stop and restart them
     #[command(subcommand)]
     Service(service::Command),
     /// List, drain and return regions

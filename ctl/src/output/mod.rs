@@ -9,6 +9,7 @@ pub mod approval;
 pub mod describe;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod lines;
 pub mod people;
 pub mod plan;
 mod problem;

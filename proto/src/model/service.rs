@@ -27,6 +27,10 @@ pub struct Service {
     /// Health on each node; the service is ready where all of them pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// Files it writes besides its output, by the name that operators read them by; a path is
+    /// absolute or begins with {data}.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logs: BTreeMap<String, String>,
     /// How clients find it and how a node is taken out of their way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,

@@ -153,7 +153,11 @@ impl Session<'_> {
             }
             Told::Offer(offer) => self.accept(&offer).await?,
             Told::Leave(leave) => return Err(anyhow!("told to leave: {}", leave.reason)),
-            Told::Welcome(_) | Told::Ack(_) => {}
+            Told::Welcome(_)
+            | Told::Ack(_)
+            | Told::Query(_)
+            | Told::QueryCredit(_)
+            | Told::QueryCancel(_) => {}
         }
         Ok(())
     }

@@ -115,6 +115,7 @@ pub fn service(config: &Config, text: &str) -> Service {
             rise: 2,
             fall: 2,
         }],
+        logs: [].into(),
         traffic: Some(Traffic {
             dns: DnsTraffic { port: 8080, ttl: Span::secs(1) },
             drain: Span(500),

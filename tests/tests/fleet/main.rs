@@ -3,6 +3,7 @@
 //! ```text
 //!  rig      a fleet on the loopback, started, reached and taken down
 //!  web      the service that is upgraded, and what it recorded of its starts
+//!  app      a service that is looked at: what it writes is up to the test
 //!  traffic  requests that find it through the fleet's DNS, and who answers
 //!  people   certificates of every kind, and people who log in
 //!  receiver whom alerts are sent to
@@ -15,6 +16,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 mod alerts;
+mod app;
 mod approval;
 mod audit;
 mod completion;
@@ -32,6 +34,7 @@ mod people;
 mod receiver;
 mod refused;
 mod rig;
+mod service_logs;
 mod steer;
 mod telemetry;
 mod traffic;

@@ -35,7 +35,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time between looks.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// Longest a run of a program may take.
-const RUN_MAX: Duration = Duration::from_secs(45);
+pub(crate) const RUN_MAX: Duration = Duration::from_secs(45);
 /// Lines of each log that a failing test prints.
 const TAIL_LINES: usize = 25;
 

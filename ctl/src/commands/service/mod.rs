@@ -1,5 +1,6 @@
-//! Services as they run: starting, stopping, restarting.
+//! Services as they run: what they say, starting, stopping, restarting.
 
+mod logs;
 mod operate;
 
 use trireme_proto::plan::Operation;
@@ -10,6 +11,7 @@ use crate::error::{Failure, Outcome};
 /// What to do with services.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    Logs(logs::Args),
     /// Start what does not serve
     ///
     /// Nodes that serve are left alone. What an operator had stopped gives its grant back once it
@@ -35,6 +37,7 @@ pub enum Command {
 /// Runs one of them.
 pub(super) async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
     match command {
+        Command::Logs(args) => logs::run(app, args).await,
         Command::Start(args) => operate::run(app, Operation::Start, args).await,
         Command::Stop(args) => operate::run(app, Operation::Stop, args).await,
         Command::Restart(args) => operate::run(app, Operation::Restart, args).await,

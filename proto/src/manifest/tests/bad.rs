@@ -193,7 +193,7 @@ nmae: aws
     assert_refused(
         &service("replicas: 3\n"),
         &["5:1: service has no field `replicas`: its fields are `checks`, `driver`, `kind`, \
-             `name`, `nodes`, `serving`, `traffic`, `upgrade`"],
+             `logs`, `name`, `nodes`, `serving`, `traffic`, `upgrade`"],
     );
     assert_refused(
         &service(
@@ -268,8 +268,8 @@ fn refuses_fields_of_later_features_by_name() {
     assert_refused(
         &service("backups: []\n"),
         &["5:1: service field `backups` is not supported by this version: leave it out; \
-             supported are `checks`, `driver`, `kind`, `name`, `nodes`, `serving`, \
-             `traffic`, `upgrade`"],
+             supported are `checks`, `driver`, `kind`, `logs`, `name`, `nodes`, \
+             `serving`, `traffic`, `upgrade`"],
     );
     assert_refused(
         &service(

@@ -121,6 +121,38 @@ checks:
     );
 }
 
+/// B2: what is declared is all that can be read, so nothing may be declared that leads elsewhere.
+#[test]
+fn refuses_log_files_that_lead_elsewhere() {
+    assert_refused(
+        &service(
+            "\
+logs:
+  ../x: /var/log/x
+  a: log/a
+  b: \"{data}/../../key\"
+  c: /var/log/
+  d: \"{secret}/x\"
+",
+        ),
+        &[
+            "6:9: `../x` is not a name of a file to read: use letters a-z, digits and -, such \
+             as access or gc-1",
+            "7:6: `log/a` is neither absolute nor below {data}: write it like \
+             /var/log/web/access.log or {data}/access.log",
+            "8:6: `{data}/../../key` leads out through `..`: write it like \
+             /var/log/web/access.log or {data}/access.log",
+            "9:6: `/var/log/` names a directory: write it like /var/log/web/access.log or \
+             {data}/access.log",
+            "10:6: `{secret}` in `{secret}/x` is not a placeholder: placeholders are \
+             {artifact}, {address}, {node}, {region}, {service}, {version}, {data}; a brace \
+             meant as itself is written twice",
+            "10:6: `{secret}/x` is neither absolute nor below {data}: write it like \
+             /var/log/web/access.log or {data}/access.log",
+        ],
+    );
+}
+
 #[test]
 fn refuses_programs_that_cannot_be_run() {
     assert_refused(

@@ -25,6 +25,7 @@ checks:
     fall: 2
   - {name: port, tcp: {address: "{address}:8080"}}
   - {name: disk, command: {argv: [/usr/lib/nagios/plugins/check_disk, -w, 10%], env: {LANG: C}}}
+logs: {stratum: /var/log/dvn/stratum.log, access: "{data}/access.log"}
 traffic: {dns: {port: 8080, ttl: 2s}, drain: 5s, in_flight: "http://{address}:8080/in-flight"}
 upgrade:
   order: [aws, aliyun, gcp]
@@ -59,6 +60,8 @@ fn reads_everything_the_model_knows() {
     assert_eq!((process.stop_signal, process.stop_timeout), (StopSignal::Quit, Span::secs(3)));
     let probes: Vec<_> = service.checks.iter().map(|check| &check.probe).collect();
     assert!(matches!(probes[..], [Probe::Http(_), Probe::Tcp(_), Probe::Command(_)]));
+    let logs: Vec<_> = service.logs.iter().map(|(name, path)| format!("{name}={path}")).collect();
+    assert_eq!(logs, ["access={data}/access.log", "stratum=/var/log/dvn/stratum.log"]);
     let Object::Release(release) = &objects[2] else { panic!("not a release") };
     // Plain scalars are what is written: 1.10 is no number and `true` no flag where texts belong.
     assert_eq!(release.version.as_str(), "1.10");
@@ -137,7 +140,7 @@ fn every_document_is_read_whatever_is_wrong_with_others() {
         &[
             "2:7: this is not YAML: unclosed bracket '[': close the bracket",
             "8:1: service has no field `replicas`: its fields are `checks`, `driver`, `kind`, \
-             `name`, `nodes`, `serving`, `traffic`, `upgrade`",
+             `logs`, `name`, `nodes`, `serving`, `traffic`, `upgrade`",
             "10:1: region needs `name`: add `name`, a name of a-z, 0-9 and -: Name of the region.",
         ],
     );

@@ -105,11 +105,23 @@ fn object() -> impl Strategy<Value = Object> {
     let serving = (option::of(any::<u32>()), 1u32..)
         .prop_map(|(at_least, nodes)| Serving { at_least, nodes });
     let labels = btree_map("[a-z.]{1,6}", text(), 1..3);
-    let service = (NAME, labels, driver(), serving, checks(), option::of(traffic()), upgrade())
-        .prop_map(|(name, labels, driver, serving, checks, traffic, upgrade)| {
+    let logs = btree_map(NAME, "(/|[{]data[}]/)[a-z]{1,8}(/[a-z.]{3,8}g)?", 0..3);
+    let traffic = option::of(traffic());
+    let service = (NAME, labels, driver(), serving, checks(), logs, traffic, upgrade()).prop_map(
+        |(name, labels, driver, serving, checks, logs, traffic, upgrade)| {
             let (name, nodes) = (name.parse().unwrap(), Selector { labels });
-            Object::Service(Service { name, nodes, driver, serving, checks, traffic, upgrade })
-        });
+            Object::Service(Service {
+                name,
+                nodes,
+                driver,
+                serving,
+                checks,
+                logs,
+                traffic,
+                upgrade,
+            })
+        },
+    );
     let release = (NAME, "[0-9][0-9a-z.+-]{0,8}", any::<[u8; 32]>(), argv(), env()).prop_map(
         |(service, version, digest, argv, env)| {
             let (url, sha256) = ("file:///srv/x y#: z".to_owned(), Digest::from_bytes(digest));

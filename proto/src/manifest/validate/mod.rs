@@ -8,6 +8,7 @@ mod alert;
 mod channel;
 mod check;
 mod driver;
+mod logs;
 mod release;
 mod service;
 

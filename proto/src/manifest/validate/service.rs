@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Faults, check, driver};
+use super::{Faults, check, driver, logs};
 use crate::model::{Service, Traffic, UpgradePolicy};
 use crate::time::Span;
 
@@ -41,6 +41,7 @@ pub(super) fn validate(service: &Service, faults: &mut Faults) {
             );
         }
     }
+    logs::validate(&service.logs, faults);
     if let Some(traffic) = &service.traffic {
         validate_traffic(traffic, faults);
     }

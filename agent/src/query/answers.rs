@@ -1,0 +1,62 @@
+//! What this node answers, from its host alone.
+
+use std::sync::Arc;
+
+use trireme_proto::problem::{Code, Problem};
+use trireme_proto::query::{Ended, LogPiece, LogsQuestion, Question};
+
+use super::{Answering, Closed, Outlet, Respond};
+use crate::host::{Host as _, LinesError, Machine};
+
+/// Answers questions about the machine.
+#[derive(Debug)]
+pub struct Answers {
+    machine: Arc<Machine>,
+}
+
+impl Answers {
+    /// Answers about `machine`.
+    pub fn new(machine: Arc<Machine>) -> Self {
+        Self { machine }
+    }
+}
+
+impl Respond for Answers {
+    fn respond(&self, question: Question, outlet: Outlet) -> Answering {
+        let machine = Arc::clone(&self.machine);
+        match question {
+            Question::Logs(question) => {
+                Box::pin(async move { logs(&machine, &question, &outlet).await })
+            }
+        }
+    }
+}
+
+async fn logs(
+    machine: &Machine,
+    question: &LogsQuestion,
+    outlet: &Outlet,
+) -> Result<Ended, Problem> {
+    // At once, so that whoever asked knows that somebody is looking.
+    outlet.send(&LogPiece::default()).await.map_err(gone)?;
+    let mut lines = machine.lines(question).await.map_err(|error| unreadable(&error))?;
+    while let Some(piece) = lines.next().await.map_err(|error| unreadable(&error))? {
+        outlet.send(&piece).await.map_err(gone)?;
+    }
+    Ok(Ended::default())
+}
+
+fn unreadable(error: &LinesError) -> Problem {
+    let code = match error {
+        LinesError::Undeclared { .. } | LinesError::Missing { .. } => Code::NotFound,
+        LinesError::Refused { .. } => Code::Denied,
+        LinesError::Grep(_) => Code::Usage,
+        LinesError::Template { .. } | LinesError::Io { .. } => Code::Failed,
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// Nobody reads this problem: the stream it would go over has ended.
+fn gone(closed: Closed) -> Problem {
+    Problem::new(Code::Unreachable, closed.to_string())
+}

@@ -1,0 +1,140 @@
+//! What operators ask of nodes, and what other controllers ask for them.
+//!
+//! Requests are read and authorised here; `query/` asks and brings the answers together. None of
+//! it changes the fleet's state.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _, stream};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use trireme_proto::access::{Reach, Verb};
+use trireme_proto::id::NodeId;
+use trireme_proto::query::{LogsRequest, Question};
+use trireme_proto::time::Span;
+use trireme_proto::wire::queries_server::Queries as QueriesRpc;
+use trireme_proto::wire::relay_server::Relay as RelayRpc;
+use trireme_proto::wire::{
+    AskPart, AskRequest, Event, LocateReply, LocateRequest, Located, ServiceLogsRequest,
+};
+
+use super::authorize::{caller, operator};
+use super::reach;
+use super::status::{status, usage};
+use crate::query::{Answer, Part, Queries, Sources, elsewhere, read_logs};
+use crate::state::Fleet;
+
+/// Events waiting for a slow reader.
+const EVENTS: usize = 2;
+
+/// Nodes that may be looked for at once: all of the largest fleet.
+const LOCATE_MAX: usize = 20_000;
+
+/// Serves operators' questions.
+#[derive(Debug, Clone)]
+pub struct QueriesApi(Arc<Queries>);
+
+/// Serves the questions of other controllers' operators.
+#[derive(Debug, Clone)]
+pub struct RelayApi(Arc<Queries>);
+
+impl QueriesApi {
+    /// Makes the service.
+    pub fn new(queries: Arc<Queries>) -> Self {
+        Self(queries)
+    }
+}
+
+impl RelayApi {
+    /// Makes the service.
+    pub fn new(queries: Arc<Queries>) -> Self {
+        Self(queries)
+    }
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+type Parts = Pin<Box<dyn Stream<Item = Result<AskPart, Status>> + Send>>;
+
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Status> {
+    serde_json::from_slice(json).map_err(|error| usage("the request cannot be read", &error))
+}
+
+#[tonic::async_trait]
+impl QueriesRpc for QueriesApi {
+    type ServiceLogsStream = Events;
+
+    async fn service_logs(
+        &self,
+        request: Request<ServiceLogsRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let asked: Result<LogsRequest, _> = read(&request.get_ref().request);
+        let services = asked.as_ref().map_or(&[][..], |asked| &asked.services);
+        let names: Vec<_> = services.iter().map(|name| format!("service/{name}")).collect();
+        let brain = self.0.brain();
+        let reach = |fleet: &Fleet| match &asked {
+            Ok(asked) => reach::look(fleet, &asked.services, asked.region.as_ref(), &asked.nodes),
+            Err(_) => Reach::Anywhere,
+        };
+        let verb = Verb::ServiceLogs;
+        operator(brain, request.extensions(), verb, &names.join(","), reach).await?;
+        let asked = asked?;
+        let sources = brain.read(|fleet| Sources::find(fleet, &asked));
+        let sources = sources.map_err(|problem| status(&problem))?;
+        let (tell, told) = mpsc::channel(EVENTS);
+        #[expect(clippy::disallowed_methods, reason = "ends with its reader")]
+        tokio::spawn(read_logs(Arc::clone(&self.0), sources, tell));
+        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+    }
+}
+
+#[tonic::async_trait]
+impl RelayRpc for RelayApi {
+    type AskStream = Parts;
+
+    async fn locate(
+        &self,
+        request: Request<LocateRequest>,
+    ) -> Result<Response<LocateReply>, Status> {
+        let brain = self.0.brain();
+        caller(brain, request.extensions())?.controller()?;
+        let asked = request.into_inner().nodes;
+        let here = asked.into_iter().take(LOCATE_MAX).filter_map(|name| {
+            let node: NodeId = name.parse().ok()?;
+            let (_, age) = brain.sessions.desk(&node)?;
+            Some(Located { node: name, age_ms: age.0 })
+        });
+        Ok(Response::new(LocateReply { nodes: here.collect() }))
+    }
+
+    async fn ask(&self, request: Request<AskRequest>) -> Result<Response<Parts>, Status> {
+        let brain = self.0.brain();
+        caller(brain, request.extensions())?.controller()?;
+        let asked = request.into_inner();
+        let node: NodeId = asked.node.parse().map_err(|error| usage("node", &error))?;
+        let _a_question: Question = read(&asked.question)?;
+        let (desk, _) = brain.sessions.desk(&node).ok_or_else(|| status(&elsewhere(&node)))?;
+        let answer = desk.begin(asked.question, Span(asked.limit_ms));
+        let answer = answer.map_err(|problem| status(&problem))?;
+        Ok(Response::new(parts(answer)))
+    }
+}
+
+/// Passes an answer on; the stream ends with it, and the question with the stream.
+fn parts(answer: Answer) -> Parts {
+    let parts = stream::unfold(answer, async |mut answer| {
+        let part = answer.next().await?;
+        Some((part, answer))
+    });
+    Box::pin(parts.map(|part| {
+        Ok(match part {
+            Part::Chunk { stream, data } => AskPart { data, stream, ..AskPart::default() },
+            Part::End(ended) => {
+                let end = serde_json::to_vec(&ended).map_err(|error| usage("end", &error))?;
+                AskPart { end: end.into(), ..AskPart::default() }
+            }
+        })
+    }))
+}
