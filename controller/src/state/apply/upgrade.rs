@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use trireme_proto::action::{ActionKind, Halt, Switch};
-use trireme_proto::id::{NodeId, ServiceId, UpgradeId};
+use trireme_proto::id::{NodeId, Place, ServiceId, UpgradeId};
 use trireme_proto::plan::Operation;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
@@ -309,9 +309,16 @@ pub(super) fn advance_all(fleet: &mut Fleet) {
 }
 
 fn advance(fleet: &mut Fleet, id: UpgradeId) {
-    let Fleet { upgrades, nodes, now, .. } = &mut *fleet;
+    let Fleet { upgrades, nodes, drains, now, .. } = &mut *fleet;
     let Some(upgrade) = upgrades.get_mut(&id) else { return };
     let service = &upgrade.plan.service;
+    let forward = upgrade.phase != UpgradePhase::RollingBack;
+    // An operator keeps clients away, whatever the upgrade does there.
+    let by_choice = |node: &NodeId| {
+        let region = nodes.get(node).map(|record| Place::Region(record.region.clone()));
+        drains.contains_key(&Place::Node(node.clone()))
+            || region.is_some_and(|region| drains.contains_key(&region))
+    };
     let drained =
         |node: &NodeId| nodes.get(node).is_some_and(|node| node.drained.contains(service));
     let mut proven = Vec::new();
@@ -346,7 +353,7 @@ fn advance(fleet: &mut Fleet, id: UpgradeId) {
         let at_rest = |(node, stage): (&NodeId, &Stage)| match stage {
             Stage::Staged => given_back(node, stage),
             // Drained, it was taken back and waits for its revert.
-            Stage::Confirmed { .. } => !drained(node),
+            Stage::Confirmed { .. } => !drained(node) || (forward && by_choice(node)),
             Stage::Reverting { .. } | Stage::Dirty { .. } => false,
             _ => stage.touched_by().is_none(),
         };

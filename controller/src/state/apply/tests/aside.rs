@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use trireme_proto::action::{Progress, ServiceState};
 use trireme_proto::id::{OverrideId, Place};
+use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 
@@ -115,6 +116,26 @@ fn a_return_leaves_alone_what_an_upgrade_has_led_clients_away_from() {
     for name in WAVES[0] {
         log.report(name, Progress::Done);
     }
+    assert_eq!(log.answer().len(), 6);
+}
+
+/// Found by simulation: what was done to a drained node kept its grant after the node's return.
+#[test]
+fn work_on_a_drained_node_gives_its_grant_back_when_it_is_confirmed() {
+    let mut log = Log::serving();
+    log.drain("region/aws").unwrap();
+    let service = "web".parse().unwrap();
+    let scope =
+        Scope { nodes: WAVES[0].map(|name| name.parse().unwrap()).into(), ..Scope::default() };
+    let (reason, evidence) = ("leak".to_owned(), log.evidence());
+    let operation = Operation::Restart;
+    let body = Body::Operate { service, operation, scope, reason, evidence };
+    let Outcome::Upgrade(id) = log.apply(body).unwrap() else { panic!() };
+    let grant = log.wave(id, 0, WAVES[0]);
+    assert!(!log.fleet.grants[&grant].is_held());
+    assert_eq!(log.answer(), ["aliyun-1", "aliyun-2", "gcp-1", "gcp-2"], "it is drained still");
+    log.give_back("region/aws").unwrap();
+    assert!(log.fleet.grants.values().all(|grant| !grant.is_held()));
     assert_eq!(log.answer().len(), 6);
 }
 
