@@ -68,7 +68,9 @@ impl Returned {
             }
             let recorded = upgrade.plan.previous.get(&node.id).copied().flatten();
             let Some(unit) = node.host.units.get(service) else { continue };
-            if unit.digest() != recorded || unit.wanted != recorded.is_some() {
+            // What an operator had stopped before stays down.
+            let runs = recorded.is_some() && !upgrade.stopped.contains(&node.id);
+            if unit.digest() != recorded || unit.wanted != runs {
                 return Err(format!(
                     "{id} says rolled back, but {} is at {:?} (to run: {}) and not at {recorded:?}",
                     node.id,
