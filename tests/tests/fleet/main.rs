@@ -36,6 +36,7 @@ mod refused;
 mod rig;
 mod service_logs;
 mod steer;
+mod systemd;
 mod telemetry;
 mod traffic;
 mod upgrade;
