@@ -47,6 +47,12 @@ pub struct BusError {
     source: Box<zbus::Error>,
 }
 
+impl BusError {
+    fn is(&self, name: &str) -> bool {
+        matches!(&*self.source, zbus::Error::MethodError(found, ..) if found.as_str() == name)
+    }
+}
+
 /// What systemd tells of a unit, as it words it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct UnitNow {
@@ -141,7 +147,11 @@ impl Bus {
     /// Has systemd forget that a unit failed, and how often it was started lately.
     pub(super) async fn forget_failures(&self, name: &str) -> Result<(), BusError> {
         let what = format!("reset unit {name}");
-        self.manager(&what, "ResetFailedUnit", &(name,)).await.map(drop)
+        match self.manager(&what, "ResetFailedUnit", &(name,)).await {
+            // What is not loaded has nothing to be forgotten.
+            Err(error) if error.is("org.freedesktop.systemd1.NoSuchUnit") => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// Has systemd read the files of all units again.
