@@ -138,12 +138,6 @@ impl Documents {
         self.document(&self.lens(view::freeze))
     }
 
-    /// Returns everything of a kind.
-    pub fn list(&self, kind: &str) -> Result<Document, Problem> {
-        let items = self.lens(|lens| list(lens, kind))?;
-        Ok(self.document(&List { items: items.into_iter().map(|(_, json)| json).collect() }))
-    }
-
     /// Returns the notes on all objects, or on one.
     ///
     /// Looked up in place: nothing of the fleet is copied for it.

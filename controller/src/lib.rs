@@ -36,6 +36,7 @@ pub mod sessions;
 pub mod state;
 pub mod submit;
 pub mod telemetry;
+pub mod untrusted;
 pub mod uses;
 pub mod view;
 pub mod zone;

@@ -444,6 +444,10 @@ pub struct AuditEntry {
     pub target: String,
     /// `done`, or `refused: ` or `waiting: ` with the message.
     pub result: String,
+    /// Why, as whoever asked has said it; empty where none is asked for. Older entries lack it, and
+    /// an empty one is left out of what is hashed, so that theirs stay true.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Address the request came from.
     pub source: String,
     /// Request it belongs to.

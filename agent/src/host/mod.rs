@@ -48,6 +48,7 @@ pub use artifact::{FetchError, Fetched};
 pub use compose::ComposeError;
 pub use facts::{Facts, NodeFacts};
 pub(crate) use launch::{SEARCH_PATH, spawn_patiently};
+pub(crate) use lines::any_stamp;
 pub use lines::{Lines, LinesError};
 pub use machine::Machine;
 pub(crate) use pidfd::Process;

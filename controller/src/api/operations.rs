@@ -155,7 +155,7 @@ impl Operations for OperatorApi {
         let body = Body::EndOverride { id, reason: reason(&asked.reason) };
         let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         self.caught_up(reply.index).await;
-        let list = self.documents.list("override");
+        let list = self.documents.get("override", "").await;
         list.map(Response::new).map_err(|problem| status(&problem))
     }
 }

@@ -287,6 +287,32 @@ impl Body {
             Self::Alert { what } => what.describe(),
         }
     }
+
+    /// Returns why it is asked for, in the words of whoever asks; empty where nobody says.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::RemoveNode { reason, .. }
+            | Self::Operate { reason, .. }
+            | Self::PauseUpgrade { reason, .. }
+            | Self::AbortUpgrade { reason, .. }
+            | Self::RollbackUpgrade { reason, .. }
+            | Self::ReleaseGrant { reason, .. }
+            | Self::BreakGlass { reason, .. }
+            | Self::Drain { reason, .. }
+            | Self::Return { reason, .. }
+            | Self::Cordon { reason, .. }
+            | Self::Freeze { reason }
+            | Self::Thaw { reason }
+            | Self::Override { reason, .. }
+            | Self::EndOverride { reason, .. }
+            | Self::StandDown { reason, .. }
+            | Self::Fail { reason, .. } => reason,
+            Self::Review { note, .. } => note,
+            Self::People { change } => change.reason(),
+            Self::Alert { what } => what.reason(),
+            _ => "",
+        }
+    }
 }
 
 fn names<'a>(nodes: impl Iterator<Item = &'a NodeId>) -> String {

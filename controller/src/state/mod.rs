@@ -26,6 +26,6 @@ pub mod traffic;
 pub mod upgrade;
 pub mod waves;
 
-pub use apply::{Effects, apply};
+pub use apply::{Effects, Position, apply};
 pub use command::{Actor, Body, Command, Evidence, NodeEvidence, Outcome, Reply, Sighted};
 pub use fleet::Fleet;

@@ -41,6 +41,9 @@ pub(crate) use self::status::{Verdict, judge};
 use crate::context::Context;
 use crate::error::{Failure, failed};
 
+/// Streams in a row that end without anything new before it counts as a failure: each was opened
+/// by a controller that answered, so this is not about being unreachable.
+const EMPTY_STREAMS_MAX: u32 = 20;
 /// Longest wait for one controller's answer, so that one that hangs does not use up the deadline.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// First pause between rounds; doubled each time.
@@ -253,6 +256,29 @@ impl Client {
             Some(problem) => Round::NotNow(self.with_silent(problem, &silent)),
             None => Round::Unreachable(self.unreachable(&silent)),
         })
+    }
+
+    /// Turns to the next controller after the one at `position` has ended a stream; returns its
+    /// address, and why it did. `empty` counts the streams in a row that brought nothing.
+    fn broke_off(
+        &self,
+        position: usize,
+        end: Result<(), Status>,
+        empty: &mut u32,
+    ) -> Result<(String, String), Problem> {
+        let why = match end.map_err(|status| judge(&status)) {
+            Ok(()) => "it ended the stream".to_owned(),
+            Err(Verdict::Final(problem)) => return Err(problem),
+            Err(Verdict::NotNow(problem)) => problem.message,
+            Err(Verdict::Unreachable(why)) => why,
+        };
+        self.current.store((position + 1) % self.endpoints.len(), Ordering::Relaxed);
+        *empty += 1;
+        if *empty > EMPTY_STREAMS_MAX {
+            let message = "controllers end the stream at once, again and again";
+            return Err(Problem::new(Code::Unreachable, message));
+        }
+        Ok((self.endpoints[position].address.clone(), why))
     }
 
     fn unreachable(&self, silent: &BTreeMap<usize, String>) -> Problem {

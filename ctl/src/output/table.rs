@@ -324,9 +324,10 @@ pub fn audit(items: &[AuditEntry]) -> String {
             item.target.clone(),
             item.source.clone(),
             item.result.clone(),
+            item.reason.clone(),
         ]
     };
-    let header = ["SEQ", "TIME", "ACTOR", "ROLE", "ACTION", "TARGET", "SOURCE", "RESULT"];
+    let header = ["SEQ", "TIME", "ACTOR", "ROLE", "ACTION", "TARGET", "SOURCE", "RESULT", "REASON"];
     table(header, items.iter().map(row).collect(), "no audit entries")
 }
 

@@ -18,6 +18,7 @@
 mod alerts;
 mod app;
 mod approval;
+mod attacks;
 mod audit;
 mod completion;
 mod compose;

@@ -13,6 +13,8 @@ mod open;
 mod reader;
 mod stamp;
 mod tail;
+
+pub(crate) use stamp::stamp as any_stamp;
 #[cfg(test)]
 mod tests;
 

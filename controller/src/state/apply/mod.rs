@@ -153,6 +153,7 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         action: kept(action, "request"),
         target: kept(&target, "fleet"),
         result: kept(&result, "done"),
+        reason: kept(command.body.reason(), ""),
         source: kept(&command.actor.source, "unknown"),
         request_id: kept(&command.actor.request_id, ""),
         previous: head.hash.clone(),
