@@ -24,6 +24,7 @@ mod completion;
 mod compose;
 mod crash;
 mod dns;
+mod dry_run;
 mod identity;
 mod join;
 mod login;
