@@ -38,7 +38,7 @@ pub enum Heard {
 pub struct Logs<'a> {
     client: &'a Client,
     request: LogsRequest,
-    stream: Option<(Streaming<Event>, usize)>,
+    stream: Option<(Streaming<Event>, String)>,
     ended: bool,
     empty: u32,
 }
@@ -57,7 +57,7 @@ impl Logs<'_> {
             return Ok(None);
         }
         loop {
-            let Some((stream, position)) = &mut self.stream else {
+            let Some((stream, address)) = &mut self.stream else {
                 self.connect().await?;
                 continue;
             };
@@ -70,10 +70,9 @@ impl Logs<'_> {
                     Verdict::Unreachable(why) => why,
                 },
             };
-            let address = self.client.endpoints[*position].address.clone();
-            let next = (*position + 1) % self.client.endpoints.len();
+            let address = std::mem::take(address);
             self.stream = None;
-            self.client.current.store(next, std::sync::atomic::Ordering::Relaxed);
+            self.client.endpoints.avoid(&address);
             self.empty += 1;
             if self.empty > EMPTY_STREAMS_MAX {
                 let message = "controllers end the answer at once, again and again";

@@ -39,7 +39,7 @@ pub enum Event {
 pub struct Watch<'a> {
     client: &'a Client,
     upgrade: String,
-    stream: Option<(Streaming<Document>, usize)>,
+    stream: Option<(Streaming<Document>, String)>,
     last: Option<UpgradeView>,
     empty: u32,
 }
@@ -58,12 +58,13 @@ impl Watch<'_> {
             return Ok(None);
         }
         loop {
-            let Some((stream, position)) = &mut self.stream else {
+            let Some((stream, address)) = &mut self.stream else {
                 self.connect().await?;
                 continue;
             };
             let why = match stream.message().await {
                 Ok(Some(document)) => {
+                    self.client.learn(&document);
                     let reply: Reply<UpgradeView> = Reply::read(&document)?;
                     if self.last.as_ref() == Some(&reply.value) {
                         continue;
@@ -82,10 +83,9 @@ impl Watch<'_> {
                     Verdict::Unreachable(why) => why,
                 },
             };
-            let address = self.client.endpoints[*position].address.clone();
-            let next = (*position + 1) % self.client.endpoints.len();
+            let address = std::mem::take(address);
             self.stream = None;
-            self.lost(next)?;
+            self.lost(&address)?;
             return Ok(Some(Event::Lost { address, why }));
         }
     }
@@ -106,8 +106,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    fn lost(&mut self, next: usize) -> Result<(), Problem> {
-        self.client.current.store(next, std::sync::atomic::Ordering::Relaxed);
+    fn lost(&mut self, address: &str) -> Result<(), Problem> {
+        self.client.endpoints.avoid(address);
         self.empty += 1;
         if self.empty > EMPTY_STREAMS_MAX {
             let code = trireme_proto::problem::Code::Unreachable;

@@ -3,6 +3,7 @@
 //! Rows are never wrapped or cut, so that `grep` and `awk` see what a person sees.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use trireme_proto::action::{Observed, ServiceState};
@@ -298,18 +299,29 @@ pub fn controllers(view: &ControllersView) -> String {
             item.region.to_string(),
             item.role.clone(),
             item.address.clone(),
+            item.raft_id.to_string(),
             known(item.applied),
+            known(item.lag),
             known(item.agents),
+            item.version.clone().unwrap_or_else(|| NONE.to_owned()),
         ]
     });
-    let header = ["NAME", "REGION", "ROLE", "ADDRESS", "APPLIED", "AGENTS"];
+    let header = ["NAME", "REGION", "ROLE", "ADDRESS", "ID", "APPLIED", "LAG", "AGENTS", "VERSION"];
     let leader = view.leader.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
-    format!(
+    let mut text = format!(
         "fleet {}, term {}, leader {leader}\n{}",
         view.fleet,
         view.term,
         table(header, rows.collect(), "no controllers")
-    )
+    );
+    if let Some(change) = &view.change {
+        let waits = change.waits_for.as_ref().map(|why| format!("; waits: {why}"));
+        let (number, what, actor) = (change.number, &change.what, &change.actor);
+        let why = &change.reason;
+        let waits = waits.unwrap_or_default();
+        let _ = write!(text, "\nchange-{number} by {actor} ({why}): {what}{waits}");
+    }
+    text
 }
 
 /// Returns entries of the audit log.

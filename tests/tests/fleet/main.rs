@@ -21,6 +21,7 @@ mod approval;
 mod audit;
 mod completion;
 mod compose;
+mod controllers;
 mod crash;
 mod dns;
 mod identity;
