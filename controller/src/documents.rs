@@ -12,9 +12,7 @@ use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
-use trireme_proto::view::{
-    AuditEntry, ControllerView, ControllersView, List, Manifests, NoteView, RegionView,
-};
+use trireme_proto::view::{AuditEntry, List, Manifests, NoteView, RegionView};
 use trireme_proto::wire::{DigestRequest, Document};
 
 use crate::audit::PAGE_MAX;
@@ -53,6 +51,7 @@ impl Documents {
             index: self.brain.read(|fleet| fleet.index),
             age_ms: age,
             controller: self.brain.name.to_string(),
+            controllers: self.brain.read(view::addresses),
             ..Document::default()
         }
     }
@@ -229,32 +228,6 @@ impl Documents {
             // have changed meanwhile.
             releases: BTreeMap::new(),
         }
-    }
-
-    /// Asks every controller how it stands.
-    pub async fn controllers(&self) -> Document {
-        let fleet = self.brain.fleet();
-        let leader = self.brain.leader();
-        let term = self.brain.raft.watch_leadership().borrow().term;
-        let mut items = Vec::new();
-        for (name, controller) in &fleet.controllers {
-            let standing = self.standing(name).await;
-            let role = match (&standing, leader.as_ref() == Some(name)) {
-                (None, _) => "unreachable",
-                (Some(_), true) => "leader",
-                (Some(_), false) => "follower",
-            };
-            items.push(ControllerView {
-                name: name.clone(),
-                raft_id: controller.raft_id,
-                region: controller.region.clone(),
-                role: role.to_owned(),
-                address: controller.address.clone(),
-                applied: standing.map(|(applied, _)| applied),
-                agents: standing.map(|(_, agents)| agents),
-            });
-        }
-        self.document(&ControllersView { fleet: fleet.name.clone(), term, leader, items })
     }
 
     /// Returns what a controller has applied and how many agents it has, if it answers.

@@ -31,6 +31,7 @@ pub mod raft;
 pub mod reads;
 pub mod reconcile;
 pub mod refusals;
+pub mod regroup;
 pub mod server;
 pub mod sessions;
 pub mod state;

@@ -16,6 +16,7 @@ use trireme_proto::problem::{Code, Problem};
 use crate::brain::{Brain, no_leader};
 use crate::clock::wall;
 use crate::raft::ProposeError;
+use crate::state::controllers::Step;
 use crate::state::people::Change;
 use crate::state::{Actor, Body, Command, Evidence, Fleet, Outcome, Reply, ledger, people};
 
@@ -156,6 +157,7 @@ async fn command(brain: &Brain, submission: Submission) -> Command {
         Body::StartUpgrade { plan, evidence } => {
             *evidence = settled(brain, [plan.service.clone()].into()).await;
         }
+        Body::Regroup { step: Step::Begin { group, .. } } => *group = brain.group(),
         Body::Operate { service, evidence, .. } => {
             *evidence = settled(brain, [service.clone()].into()).await;
         }

@@ -171,6 +171,14 @@ verbs! {
     NodeRemove = "node.remove", Change Fleet;
     /// Hands the lead over.
     ControllerTransfer = "controller.transfer", Change Fleet;
+    /// Takes one more controller into the group.
+    ControllerAdd = "controller.add", Change Fleet;
+    /// Sends a controller away for ever.
+    ControllerRemove = "controller.remove", Change Fleet;
+    /// Has another controller take the place of one.
+    ControllerReplace = "controller.replace", Change Fleet;
+    /// Takes a controller back whose disk was emptied.
+    ControllerRepair = "controller.repair", Change Fleet;
 
     /// Starts an upgrade.
     UpgradeStart = "upgrade.start", Change Services;

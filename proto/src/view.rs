@@ -5,11 +5,13 @@
 pub mod alert;
 pub mod approval;
 mod aside;
+mod controllers;
 pub mod people;
 
 use std::collections::BTreeMap;
 
 pub use aside::{DrainView, FreezeView, OverrideView, RemarkView};
+pub use controllers::{ControllerView, ControllersView, RegroupView, RegroupedView};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Observed;
@@ -391,38 +393,6 @@ pub struct TokenListed {
     pub expires_at: WallTime,
     /// waiting, used or expired.
     pub state: String,
-}
-
-/// The controllers as a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControllersView {
-    /// Name of the fleet.
-    pub fleet: String,
-    /// Raft term.
-    pub term: u64,
-    /// Who leads.
-    pub leader: Option<ControllerId>,
-    /// Each of them.
-    pub items: Vec<ControllerView>,
-}
-
-/// One controller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControllerView {
-    /// Its name.
-    pub name: ControllerId,
-    /// Number in the Raft group.
-    pub raft_id: u64,
-    /// Region it runs in.
-    pub region: RegionId,
-    /// leader, follower or unreachable.
-    pub role: String,
-    /// Address for agents and operators.
-    pub address: String,
-    /// Last applied index it told of.
-    pub applied: Option<u64>,
-    /// Agents connected to it.
-    pub agents: Option<u32>,
 }
 
 /// One entry of the audit log; the chain is over the canonical JSON of all but `hash`.

@@ -25,6 +25,7 @@ pub fn door(service: &str, method: &str) -> Option<Door> {
         "Agent" => Some(Door::Agent),
         "Peer" | "Raft" | "Relay" => Some(Door::Controller),
         "Operator" => operator(method).map(Door::Person),
+        "Controllers" => controllers(method).map(Door::Person),
         "Operations" => operations(method).map(Door::Person),
         "Alerts" => alerts(method).map(Door::Person),
         "People" => people(method).map(Door::Person),
@@ -54,6 +55,16 @@ fn operator(method: &str) -> Option<Verb> {
         "Controllers" => Verb::ControllerStatus,
         "TransferLeader" => Verb::ControllerTransfer,
         "ListAudit" => Verb::AuditList,
+        _ => return None,
+    })
+}
+
+fn controllers(method: &str) -> Option<Verb> {
+    Some(match method {
+        "AddController" => Verb::ControllerAdd,
+        "RemoveController" => Verb::ControllerRemove,
+        "ReplaceController" => Verb::ControllerReplace,
+        "RepairController" => Verb::ControllerRepair,
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@ mod alerts;
 mod approval;
 mod audit;
 mod authorize;
+mod controllers;
 mod door;
 mod enrol;
 mod gate;

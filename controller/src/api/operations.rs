@@ -190,7 +190,7 @@ where
 }
 
 /// Returns a reason that must be given.
-fn needed(what: &str, text: &str) -> Result<String, Status> {
+pub(super) fn needed(what: &str, text: &str) -> Result<String, Status> {
     if text.trim().is_empty() {
         return Err(usage(what, &"it needs a reason: --reason WHY"));
     }

@@ -19,6 +19,7 @@ use trireme_proto::view::Applied;
 use super::alert::AlertStep;
 
 use super::approval::Reviewed;
+use super::controllers;
 pub use super::evidence::{Evidence, NodeEvidence};
 use super::fleet::Controller;
 use super::people;
@@ -129,6 +130,8 @@ pub enum Body {
     /// Hands leadership to another controller; the leader acts on it once it is recorded.
     TransferLeader { to: ControllerId },
 
+    /// Changes the controllers as a group.
+    Regroup { step: controllers::Step },
     /// A controller has become leader.
     Lead { controller: ControllerId },
     /// Has artifacts fetched on nodes of a wave.
@@ -206,6 +209,8 @@ pub enum Outcome {
     Silence(SilenceId),
     /// A message is on its way.
     Notice(NoticeId),
+    /// It is about this change of the controllers.
+    Regroup(u64),
     /// Somebody has logged in, or goes on with a login.
     LoggedIn { name: UserName, login: String, until: WallTime },
     /// Others must approve it first; who proposed it is on record.
@@ -266,6 +271,7 @@ impl Body {
             Self::Note { object, .. } => ("note.set", object.clone()),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
             Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),
+            Self::Regroup { step } => step.describe(),
             Self::Lead { controller } => ("controller.lead", format!("controller/{controller}")),
             Self::Stage { upgrade: id, wave, .. } => ("upgrade.stage", upgrade(id, wave)),
             Self::Skip { upgrade: id, wave, .. } => ("upgrade.skip", upgrade(id, wave)),

@@ -15,6 +15,7 @@ pub mod apply;
 pub mod approval;
 pub mod aside;
 pub mod command;
+pub mod controllers;
 mod evidence;
 pub mod fleet;
 pub mod hints;

@@ -34,7 +34,7 @@ pub enum Heard {
 pub struct Logs<'a> {
     client: &'a Client,
     request: LogsRequest,
-    stream: Option<(Streaming<Event>, usize)>,
+    stream: Option<(Streaming<Event>, String)>,
     ended: bool,
     empty: u32,
 }
@@ -53,7 +53,7 @@ impl Logs<'_> {
             return Ok(None);
         }
         loop {
-            let Some((stream, position)) = &mut self.stream else {
+            let Some((stream, address)) = &mut self.stream else {
                 self.connect().await?;
                 continue;
             };
@@ -62,7 +62,8 @@ impl Logs<'_> {
                 Ok(None) => Ok(()),
                 Err(status) => Err(status),
             };
-            let (address, why) = self.client.broke_off(*position, end, &mut self.empty)?;
+            let address = std::mem::take(address);
+            let why = self.client.broke_off(&address, end, &mut self.empty)?;
             self.stream = None;
             return Ok(Some(Heard::Lost { address, why }));
         }

@@ -15,6 +15,7 @@ use trireme_proto::view::{
 use trireme_proto::wire::alerts_client::AlertsClient;
 use trireme_proto::wire::approval_client::ApprovalClient;
 use trireme_proto::wire::audit_client::AuditClient;
+use trireme_proto::wire::controllers_client::ControllersClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::people_client::PeopleClient;
@@ -132,6 +133,17 @@ rpcs! { OperatorClient:
     list_audit(ListAuditRequest) -> List<AuditEntry>;
 }
 
+rpcs! { ControllersClient:
+    /// Takes one more controller into the group.
+    add_controller(ChangeControllerRequest) -> ControllersView;
+    /// Sends a controller away for ever.
+    remove_controller(ChangeControllerRequest) -> ControllersView;
+    /// Has another controller take the place of one.
+    replace_controller(ChangeControllerRequest) -> ControllersView;
+    /// Takes a controller back whose disk was emptied.
+    repair_controller(ChangeControllerRequest) -> ControllersView;
+}
+
 rpcs! { OperationsClient:
     /// Lets nobody take anything new.
     freeze(FreezeRequest) -> FreezeView;
@@ -219,10 +231,11 @@ impl Client {
         &self,
         call: impl AsyncFn(Door) -> Result<tonic::Response<Document>, tonic::Status>,
     ) -> Result<Reply<T>, Failure> {
-        let (document, position) = self.ask(Patience::Rounds, call).await?;
+        let (document, address) = self.ask(Patience::Rounds, call).await?;
+        self.learn(&document);
         let mut reply = Reply::read(&document)?;
         if reply.controller.is_empty() {
-            reply.controller.clone_from(&self.endpoints[position].address);
+            reply.controller = address;
         }
         Ok(reply)
     }

@@ -34,7 +34,7 @@ pub enum Event {
 pub struct Watch<'a> {
     client: &'a Client,
     upgrade: String,
-    stream: Option<(Streaming<Document>, usize)>,
+    stream: Option<(Streaming<Document>, String)>,
     last: Option<UpgradeView>,
     empty: u32,
 }
@@ -53,12 +53,13 @@ impl Watch<'_> {
             return Ok(None);
         }
         loop {
-            let Some((stream, position)) = &mut self.stream else {
+            let Some((stream, address)) = &mut self.stream else {
                 self.connect().await?;
                 continue;
             };
             let end = match stream.message().await {
                 Ok(Some(document)) => {
+                    self.client.learn(&document);
                     let reply: Reply<UpgradeView> = Reply::read(&document)?;
                     if self.last.as_ref() == Some(&reply.value) {
                         continue;
@@ -73,7 +74,8 @@ impl Watch<'_> {
                 Ok(None) => Ok(()),
                 Err(status) => Err(status),
             };
-            let (address, why) = self.client.broke_off(*position, end, &mut self.empty)?;
+            let address = std::mem::take(address);
+            let why = self.client.broke_off(&address, end, &mut self.empty)?;
             self.stream = None;
             return Ok(Some(Event::Lost { address, why }));
         }

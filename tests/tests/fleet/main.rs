@@ -22,6 +22,7 @@ mod attacks;
 mod audit;
 mod completion;
 mod compose;
+mod controllers;
 mod crash;
 mod dns;
 mod dry_run;

@@ -2,6 +2,7 @@
 
 mod alert;
 mod approval;
+mod controllers;
 mod delete;
 mod drain;
 mod grant;
@@ -225,6 +226,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
         Body::Review { of, note, incident } => {
             approval::review(fleet, context, of, note, incident.as_deref())
         }
+        Body::Regroup { step } => controllers::regroup(fleet, context, step),
         Body::People { change } => people::change(fleet, context, change),
         Body::Note { object, text } => note::set(fleet, context, object, text),
         Body::Observe { nodes } => {
