@@ -10,6 +10,7 @@ pub mod describe;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod lines;
+pub mod look;
 pub mod people;
 pub mod plan;
 mod problem;
@@ -107,6 +108,16 @@ impl Out {
     /// Prints what happened while watching: one line of JSON, or lines of text.
     pub fn event(&self, json: &Value, human: impl FnOnce() -> String) -> Result<(), Failure> {
         if self.json { self.text(&json.to_string()) } else { self.text(&human()) }
+    }
+
+    /// Prints how things are now, in place of how they were: over what is on a terminal, below it
+    /// elsewhere.
+    pub fn screen(&self, json: &Value, human: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.json {
+            return self.text(&json.to_string());
+        }
+        let clear = if self.style.live { "\x1b[H\x1b[2J" } else { "" };
+        self.text(&format!("{clear}{}\n", human()))
     }
 
     /// Prints one quiet line on stderr that is no part of the result.

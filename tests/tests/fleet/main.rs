@@ -35,6 +35,7 @@ mod receiver;
 mod refused;
 mod rig;
 mod service_logs;
+mod service_look;
 mod steer;
 mod telemetry;
 mod traffic;
