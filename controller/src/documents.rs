@@ -12,6 +12,7 @@ use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
+use trireme_proto::query::ServiceStatus;
 use trireme_proto::view::{AuditEntry, List, Manifests, NoteView, RegionView};
 use trireme_proto::wire::{DigestRequest, Document};
 
@@ -19,6 +20,7 @@ use crate::audit::PAGE_MAX;
 use crate::brain::{Brain, Waiting};
 use crate::machine::chain;
 use crate::presence::Presence;
+use crate::query::{Answers, Targets};
 use crate::sessions::Point;
 use crate::state::{Body, Evidence, Fleet};
 use crate::submit::{Submission, submit};
@@ -129,6 +131,23 @@ impl Documents {
         scope: &Scope,
     ) -> Result<Document, Problem> {
         let view = self.lens(|lens| view::operation(lens, service, operation, scope))?;
+        Ok(self.document(&view))
+    }
+
+    /// Returns how a service stands on nodes, given what they answered.
+    pub fn service_status(
+        &self,
+        service: &ServiceId,
+        targets: &Targets,
+        answers: Answers<ServiceStatus>,
+    ) -> Result<Document, Problem> {
+        let view = self.lens(|lens| {
+            let record = lens.fleet.services.get(service)?;
+            Some(view::status(lens, record, &targets.nodes, &targets.unknown, answers))
+        });
+        let view = view.ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("there is no service {service} any more"))
+        })?;
         Ok(self.document(&view))
     }
 

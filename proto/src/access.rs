@@ -161,6 +161,10 @@ verbs! {
     ControllerStatus = "controller.status", Read Fleet;
     /// Reads what services wrote.
     ServiceLogs = "service.logs", Read Logs;
+    /// Looks how a service stands on its nodes.
+    ServiceStatus = "service.status", Read Services;
+    /// Looks what a service uses of its nodes.
+    ServiceTop = "service.top", Read Services;
     /// Declares manifests.
     ManifestApply = "manifest.apply", Change Fleet;
     /// Takes a rule or a channel out of the manifests.

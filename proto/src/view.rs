@@ -6,6 +6,7 @@ pub mod alert;
 pub mod approval;
 mod aside;
 mod controllers;
+pub mod look;
 pub mod people;
 
 use std::collections::BTreeMap;

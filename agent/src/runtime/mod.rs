@@ -158,7 +158,8 @@ pub async fn run(
     let (samples, samples_seen) = watch::channel(Samples::default());
     let (scheduler, schedule) = Scheduler::new(client, found_by);
     let (ask, asked) = mpsc::channel(ASKED_MAX);
-    let site = Telemetry { credentials: credentials.clone(), data: config.data.clone(), ask };
+    let site =
+        Telemetry { credentials: credentials.clone(), data: config.data.clone(), ask: ask.clone() };
     let link = Link {
         store,
         credentials,
@@ -169,7 +170,7 @@ pub async fn run(
         samples: samples_seen,
         unacked: unacked_seen,
         draw: getrandom::u32().unwrap_or_default(),
-        respond: Arc::new(Answers::new(Arc::clone(&machine))),
+        respond: Arc::new(Answers::new(Arc::clone(&machine), ask)),
     };
     let mut parts = JoinSet::new();
     let changes = machine.changes();

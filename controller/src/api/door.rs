@@ -129,6 +129,8 @@ fn audit(method: &str) -> Option<Verb> {
 fn queries(method: &str) -> Option<Verb> {
     Some(match method {
         "ServiceLogs" => Verb::ServiceLogs,
+        "ServiceStatus" => Verb::ServiceStatus,
+        "ServiceTop" => Verb::ServiceTop,
         _ => return None,
     })
 }

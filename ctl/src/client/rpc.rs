@@ -7,6 +7,7 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::alert::{IncidentView, SilenceView};
 use trireme_proto::view::approval::ReviewsView;
+use trireme_proto::view::look::{StatusView, UseView};
 use trireme_proto::view::people::{UserTokenView, UsersView};
 use trireme_proto::view::{
     Applied, AuditEntry, ControllersView, FreezeView, GrantView, List, NodeView, NoteView,
@@ -19,6 +20,7 @@ use trireme_proto::wire::controllers_client::ControllersClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::people_client::PeopleClient;
+use trireme_proto::wire::queries_client::QueriesClient;
 use trireme_proto::wire::{self, Consistency, Document};
 
 use super::{Client, DOCUMENT_LEN_MAX, Door, Patience};
@@ -204,6 +206,13 @@ rpcs! { AuditClient:
     search(SearchAuditRequest) -> List<AuditEntry>;
     /// Takes what the answering controller has signed of it.
     checkpoints(CheckpointsRequest) -> List<Checkpoint>;
+}
+
+rpcs! { QueriesClient:
+    /// Looks how a service stands on its nodes.
+    service_status(ServiceLookRequest) -> StatusView;
+    /// Looks what a service uses of its nodes.
+    service_top(ServiceLookRequest) -> UseView;
 }
 
 rpcs_of_any! { OperatorClient:

@@ -12,6 +12,7 @@ pub(crate) mod fixture;
 pub mod form;
 pub mod grid;
 pub mod lines;
+pub mod look;
 pub mod page;
 pub mod people;
 pub mod plan;

@@ -38,6 +38,7 @@ mod receiver;
 mod refused;
 mod rig;
 mod service_logs;
+mod service_look;
 mod steer;
 mod telemetry;
 mod traffic;

@@ -11,7 +11,7 @@
 
 mod open;
 mod reader;
-mod stamp;
+pub(super) mod stamp;
 mod tail;
 
 pub(crate) use stamp::stamp as any_stamp;
