@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod approval;
 mod aside;
+pub mod checklist;
 pub mod people;
 
 use std::collections::BTreeMap;

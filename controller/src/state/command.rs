@@ -17,6 +17,7 @@ use trireme_proto::token::SecretHash;
 use trireme_proto::view::Applied;
 
 use super::alert::AlertStep;
+use super::checklist::{ChecklistStep, Tally};
 
 use super::approval::Reviewed;
 pub use super::evidence::{Evidence, NodeEvidence};
@@ -162,6 +163,8 @@ pub enum Body {
     Presence { lost: Vec<NodeId>, seen: Vec<NodeId> },
     /// About alerts: what the leader sees and sends, and what people ask.
     Alert { what: AlertStep },
+    /// About checklists: what is due and found, and what people answer.
+    Checklist { what: ChecklistStep },
 }
 
 /// What a controller saw of a node, when it differs from what is replicated.
@@ -204,6 +207,8 @@ pub enum Outcome {
     Incident(IncidentId),
     /// It is about this silence.
     Silence(SilenceId),
+    /// How a run of a checklist stands.
+    Checked(Tally),
     /// A message is on its way.
     Notice(NoticeId),
     /// Somebody has logged in, or goes on with a login.
@@ -285,6 +290,7 @@ impl Body {
             Self::Reports { node, .. } => ("node.report", format!("node/{node}")),
             Self::Presence { lost, seen } => ("node.presence", names(lost.iter().chain(seen))),
             Self::Alert { what } => what.describe(),
+            Self::Checklist { what } => what.describe(),
         }
     }
 }

@@ -18,6 +18,7 @@ use trireme_proto::token::SecretHash;
 use super::alert::Alerts;
 use super::approval::{Approvals, Break, Review};
 use super::aside::{Drain, Override, Remark};
+use super::checklist::Checklists;
 use super::command::Reply;
 use super::people::User;
 pub use super::upgrade::{Stage, Upgrade, WaveRecord};
@@ -99,6 +100,9 @@ pub struct Fleet {
     /// That people looked at what was done.
     #[serde(default)]
     pub reviews: BTreeMap<u64, Review>,
+    /// What is looked at again and again, and how that went.
+    #[serde(default)]
+    pub checklists: Checklists,
     /// End of the audit chain.
     pub audit: AuditHead,
 }

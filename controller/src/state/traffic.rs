@@ -73,6 +73,7 @@ pub fn may_change(fleet: &Fleet, body: &Body) -> bool {
         | Body::EndOverride { .. }
         | Body::Delete { .. }
         | Body::Alert { .. }
+        | Body::Checklist { .. }
         | Body::TransferLeader { .. }
         | Body::Lead { .. }
         | Body::PauseUpgrade { .. }

@@ -48,7 +48,8 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         | Kind::Alertrule
         | Kind::Channel
         | Kind::Silence
-        | Kind::Notice => None,
+        | Kind::Notice
+        | Kind::Checklist => None,
     };
     let whole = serde_json::json!({
         "kind": kind, "object": object, "why": why.as_ref().map(|why| &why.json),
@@ -75,7 +76,8 @@ fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result
         | Kind::Channel
         | Kind::Alert
         | Kind::Silence
-        | Kind::Notice => describe::fields(&object),
+        | Kind::Notice
+        | Kind::Checklist => describe::fields(&object),
     };
     Ok(match why {
         Some(why) => format!("{text}\n\n{}", describe::why(why, style)),

@@ -8,7 +8,7 @@ use trireme_proto::wire;
 use crate::App;
 use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome};
-use crate::output::{alert, table};
+use crate::output::{alert, checklist, table};
 
 /// List objects
 ///
@@ -76,6 +76,9 @@ pub(super) enum Kind {
     /// Messages, and what became of each
     #[value(alias = "notices")]
     Notice,
+    /// What is looked at again and again
+    #[value(alias = "checklists")]
+    Checklist,
 }
 
 impl Kind {
@@ -97,6 +100,7 @@ impl Kind {
             Self::Alert => "alert",
             Self::Silence => "silence",
             Self::Notice => "notice",
+            Self::Checklist => "checklist",
         }
     }
 }
@@ -165,6 +169,7 @@ pub(super) async fn print(
         Kind::Alert => list(app, client, request, alert::incidents).await,
         Kind::Silence => list(app, client, request, alert::silences).await,
         Kind::Notice => list(app, client, request, alert::notices).await,
+        Kind::Checklist => list(app, client, request, checklist::lists).await,
     }
 }
 

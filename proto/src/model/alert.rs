@@ -151,6 +151,8 @@ pub enum State {
     CertificateExpiring,
     /// The last message through a channel did not arrive.
     ChannelFailing,
+    /// An item of a checklist was not done by the end of its window.
+    ChecklistOverdue,
     /// Always: a receiver that misses it knows that alerts do not reach it.
     Watchdog,
 }
@@ -170,6 +172,7 @@ impl State {
             Self::ControllerSilent => "controller-silent",
             Self::CertificateExpiring => "certificate-expiring",
             Self::ChannelFailing => "channel-failing",
+            Self::ChecklistOverdue => "checklist-overdue",
             Self::Watchdog => "watchdog",
         }
     }

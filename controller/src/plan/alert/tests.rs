@@ -9,6 +9,7 @@ use trireme_proto::time::{FleetTime, Span, WallTime};
 use super::bench::{AT_ONCE, Bench, EPOCH, channels};
 use super::{Scene, plan, told_to};
 use crate::state::alert::{AlertStep, NoticeState};
+use crate::state::checklist::{Answer, ChecklistStep, Findings};
 use crate::state::{Body, Outcome, testing};
 
 const HASHRATE: &str = "\
@@ -443,4 +444,52 @@ fn channels_are_told_what_is_severe_enough() {
     bench.fails("aws-2", &["health"]);
     bench.pass(Span::secs(120));
     assert_eq!(bench.take(), [said("pager", "region-not-serving", 1, 0)]);
+}
+
+/// DVN-02: what nobody has looked at by the end of the window is an alert until somebody has, or
+/// the run is closed.
+#[test]
+fn dvn_02_an_item_that_is_not_done_in_time_is_an_alert_until_it_is() {
+    let mut bench = Bench::new();
+    bench.apply(
+        "{kind: Checklist, name: weekly, owner: ops, items: [\
+         {name: disk, title: Disks, by: {ask: {}}}, {name: log, title: Logs, by: {ask: {}}}]}",
+    );
+    let ends = WallTime(EPOCH + bench.now + 60_000);
+    let revision = bench.fleet.checklists.values().next().unwrap().revision;
+    let what = ChecklistStep::Open {
+        checklist: "weekly".parse().unwrap(),
+        period: "2027-W02".to_owned(),
+        due: WallTime(EPOCH),
+        ends,
+        findings: Findings { revision, ..Findings::default() },
+    };
+    assert!(matches!(bench.command(Body::Checklist { what }), Outcome::Checked(_)));
+    let answer = |bench: &mut Bench, item: &str, passed: bool| {
+        let what = ChecklistStep::Answer {
+            checklist: "weekly".parse().unwrap(),
+            run: None,
+            item: item.parse().unwrap(),
+            answer: Answer { passed, note: "full".to_owned(), ..Answer::default() },
+            review: false,
+        };
+        assert!(matches!(bench.command(Body::Checklist { what }), Outcome::Checked(_)));
+    };
+    bench.pass(Span::secs(59));
+    assert_eq!(bench.open(), [""; 0]);
+    bench.pass(Span::secs(1));
+    assert_eq!(
+        bench.open(),
+        [
+            "checklist-overdue/object=checklist/weekly/disk",
+            "checklist-overdue/object=checklist/weekly/log"
+        ]
+    );
+    // A bad answer is one, too: that it was late is over, what is wrong is for other rules.
+    answer(&mut bench, "log", false);
+    bench.look();
+    assert_eq!(bench.open(), ["checklist-overdue/object=checklist/weekly/disk"]);
+    answer(&mut bench, "disk", true);
+    bench.look();
+    assert_eq!(bench.open(), [""; 0]);
 }

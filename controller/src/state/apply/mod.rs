@@ -2,6 +2,7 @@
 
 mod alert;
 mod approval;
+mod checklist;
 mod delete;
 mod drain;
 mod grant;
@@ -214,6 +215,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             delete::delete(fleet, *base_revision, kind, name)
         }
         Body::Alert { what } => alert::step(fleet, context, what),
+        Body::Checklist { what } => checklist::step(fleet, context, what),
         Body::CreateToken { .. } => node::create_token(fleet, context),
         Body::Join { token, secret_hash, incarnation } => {
             node::join(fleet, context, token, secret_hash, incarnation)

@@ -109,7 +109,7 @@ fn number_name(path: &str, name: &str, faults: &mut Faults) {
 }
 
 /// Checks a text that people read.
-fn one_line(path: &str, text: &str, faults: &mut Faults) {
+pub(super) fn one_line(path: &str, text: &str, faults: &mut Faults) {
     let length = text.chars().count();
     if text.trim().is_empty() || length > TEXT_MAX || text.contains(char::is_control) {
         let message = format!("`{path}` must be a line of 1 to {TEXT_MAX} characters");
