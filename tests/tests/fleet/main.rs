@@ -19,6 +19,7 @@ mod alerts;
 mod app;
 mod approval;
 mod audit;
+mod checklists;
 mod completion;
 mod compose;
 mod crash;

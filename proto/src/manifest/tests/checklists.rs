@@ -56,7 +56,7 @@ fn checklists_that_could_never_be_done_are_refused_at_their_place() {
             "{LIST}items: [{{name: a, title: A, by: {{ask: {{}}}}}}, \
              {{name: a, title: B, by: {{fact: glass-reviewed}}}}]\n"
         ),
-        &["4:55: item `a` is there twice: give each its own name"],
+        &["4:52: item `a` is there twice: give each its own name"],
     );
     assert_refused(
         &format!(
@@ -80,7 +80,7 @@ fn checklists_that_could_never_be_done_are_refused_at_their_place() {
     );
     assert_refused(
         &format!("{LIST}items: [{{name: a, title: A, by: {{ask: {{link: dril}}}}}}]\n"),
-        &["4:48: `items[0].by.ask.link` cannot be `dril`: did you mean `drill`?"],
+        &["4:46: `items[0].by.ask.link` cannot be `dril`: did you mean `drill`?"],
     );
 }
 
@@ -100,8 +100,8 @@ fn checklists_name_what_the_fleet_has() {
         &yaml,
         &error,
         &[
-            "5:50: there is no service `wep`: did you mean `web`?",
-            "7:47: there is no region `aws`: apply the region first, or in the same manifest",
+            "5:49: there is no service `wep`: did you mean `web`?",
+            "7:46: there is no region `aws`: apply the region first, or in the same manifest",
         ],
     );
     assert!(explain("checklist.items.by").unwrap().to_string().contains("`serving`"));

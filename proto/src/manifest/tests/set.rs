@@ -299,7 +299,7 @@ fn what_cannot_be_explained_has_a_way_on() {
 #[test]
 fn the_schema_is_one_for_all_kinds_and_refuses_unknown_fields() {
     let kinds = schema()["oneOf"].as_array().unwrap();
-    assert_eq!(kinds.len(), 5);
+    assert_eq!(kinds.len(), 6);
     for kind in kinds {
         assert_eq!(kind["additionalProperties"], json!(false), "{kind}");
         assert!(kind["required"].as_array().unwrap().contains(&json!("kind")));
