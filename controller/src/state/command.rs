@@ -103,7 +103,13 @@ pub enum Body {
     /// Agrees to a plan before it starts.
     Approve { plan: PlanId },
     /// Lets its actor start a plan without the approvals it needs.
-    BreakGlass { plan: PlanId, reason: String },
+    BreakGlass {
+        plan: PlanId,
+        reason: String,
+        /// What is to be done where, of a plan that changes no release.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<(Operation, Scope)>,
+    },
     /// Records that somebody has looked at what was done.
     Review { of: Reviewed, note: String, incident: Option<String> },
     /// Leaves a remark on an object, or removes it with an empty one.

@@ -24,7 +24,7 @@ pub use image::{Image, ImageError};
 pub use region::Region;
 pub use release::{Artifact, Misfit, Release};
 pub use service::{
-    ApprovalPolicy, Bake, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver, Restart,
+    ApprovalPolicy, Bake, ByHand, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver, Restart,
     Selector, Service, Serving, StopSignal, Traffic, UpgradePolicy,
 };
 

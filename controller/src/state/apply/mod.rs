@@ -222,7 +222,9 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
         }
         Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
         Body::Approve { plan } => approval::approve(fleet, context, plan),
-        Body::BreakGlass { plan, reason } => approval::break_glass(fleet, context, plan, reason),
+        Body::BreakGlass { plan, reason, asked } => {
+            approval::break_glass(fleet, context, (plan, asked.as_ref()), reason)
+        }
         Body::Review { of, note, incident } => {
             approval::review(fleet, context, of, note, incident.as_deref())
         }
