@@ -266,6 +266,7 @@ items:
             opened: FleetTime(0),
             resolved: None,
             acknowledged: None,
+            advice: None,
             told: std::collections::BTreeMap::new(),
         }
     }

@@ -10,7 +10,8 @@ mod release;
 mod service;
 
 pub use alert::{
-    Absent, AlertRule, Bound, CheckFails, Condition, Metric, Only, Ready, Severity, State,
+    Absent, AlertRule, Bound, CheckFails, Condition, Metric, Only, Ready, Recommend, Remedy,
+    Severity, State,
 };
 pub use channel::{
     Alertmanager, Channel, Dingtalk, Feishu, Grouping, Language, Target, Telegram, Webhook, Wecom,
@@ -24,8 +25,8 @@ pub use image::{Image, ImageError};
 pub use region::Region;
 pub use release::{Artifact, Misfit, Release};
 pub use service::{
-    ApprovalPolicy, Bake, ByHand, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver, Restart,
-    Selector, Service, Serving, StopSignal, Traffic, UpgradePolicy,
+    ApprovalPolicy, Bake, ByHand, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver,
+    Restart, Selector, Service, Serving, StopSignal, Traffic, UpgradePolicy,
 };
 
 use schemars::JsonSchema;

@@ -88,7 +88,9 @@ async fn tsp_13_a_destructive_restart_is_confirmed_agreed_to_and_recorded() {
         assert!(told.contains("user/cat started web@restart:"), "{told}");
         let audit = rig.trictl(&["audit", "list", "--class", "service"]).await.exits(0).json();
         let audit = audit.to_string();
-        for record in ["plan.approve", "break.glass", "service.restart", "waiting: plan web@restart"] {
+        for record in
+            ["plan.approve", "break.glass", "service.restart", "waiting: plan web@restart"]
+        {
             assert!(audit.contains(record), "{record} is not recorded");
         }
     })

@@ -493,3 +493,52 @@ fn dvn_02_an_item_that_is_not_done_in_time_is_an_alert_until_it_is() {
     bench.look();
     assert_eq!(bench.open(), [""; 0]);
 }
+
+/// TSP-25: a restart is recommended above the threshold for as long as the rule says, and not again
+/// when it comes back at once.
+#[test]
+fn tsp_25_a_restart_is_recommended_after_its_time_and_once_in_its_window() {
+    const RULE: &str = "\
+kind: AlertRule
+name: memory-high
+owner: swap
+review: 2030-01-01
+severity: P2
+when: {metric: {service: web, check: health, label: rss, above: 2000}}
+for: 10m
+recommend: {operation: restart, every: 6h}
+";
+    let mut bench = Bench::new();
+    bench.apply(RULE);
+    let advised = |bench: &Bench| -> Vec<Option<String>> {
+        let all = bench.fleet.alerts.incidents.values();
+        all.map(|one| one.recommended().map(str::to_owned)).collect()
+    };
+    bench.gives("aws-1", "rss", "2000");
+    bench.gives("gcp-1", "rss", "2001");
+    bench.look();
+    bench.pass(Span::secs(9 * 60 + 59));
+    assert_eq!(advised(&bench), [], "not before its time, and not at the threshold");
+    bench.pass(Span::secs(1));
+    let id = *bench.fleet.alerts.incidents.keys().next().unwrap();
+    let command = format!("trictl service restart web --node gcp-1 --reason {id}");
+    assert_eq!(advised(&bench), [Some(command)]);
+    assert!(bench.fleet.upgrades.is_empty(), "nobody but a person does it");
+    // Restarted, and it leaks on: told again, and no restart is recommended.
+    bench.gives("gcp-1", "rss", "100");
+    bench.pass(Span::secs(60));
+    bench.gives("gcp-1", "rss", "2500");
+    bench.pass(Span::secs(3600));
+    assert_eq!(bench.open(), ["memory-high/region=gcp,node=gcp-1,service=web,check=health"]);
+    assert_eq!(advised(&bench)[1], None);
+    // Another node has its own.
+    bench.gives("aws-1", "rss", "2500");
+    bench.pass(Span::secs(11 * 60));
+    assert!(advised(&bench)[2].as_ref().unwrap().contains("--node aws-1"));
+    bench.gives("gcp-1", "rss", "100");
+    bench.look();
+    bench.skip(Span::secs(6 * 3600));
+    bench.gives("gcp-1", "rss", "2500");
+    bench.pass(Span::secs(11 * 60));
+    assert!(advised(&bench)[3].is_some(), "its window is over");
+}

@@ -52,6 +52,7 @@ fn rule(name: &str, when: Condition, severity: Severity, lasting: Span) -> Alert
         labels: BTreeMap::new(),
         summary: None,
         runbook: None,
+        recommend: None,
         enabled: true,
     }
 }

@@ -71,10 +71,8 @@ fn planned(
 
 /// Returns the problem of a plan that is known by what was asked for, and nobody has asked.
 fn unasked(id: &PlanId, operation: Operation) -> Problem {
-    Problem::new(Code::NotFound, format!("nobody has asked for plan {id}")).hint(format!(
-        "whoever wants it asks first: trictl service {operation} {}",
-        id.service
-    ))
+    Problem::new(Code::NotFound, format!("nobody has asked for plan {id}"))
+        .hint(format!("whoever wants it asks first: trictl service {operation} {}", id.service))
 }
 
 /// Returns who must agree to a plan, and the rule that says so. What only restores asks nobody.

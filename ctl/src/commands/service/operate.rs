@@ -60,7 +60,8 @@ impl Args {
         if !self.reason.is_empty() {
             words.extend(["--reason".to_owned(), self.reason.clone()]);
         }
-        for (option, value) in [("--confirm", &self.confirm), ("--break-glass", &self.break_glass)] {
+        for (option, value) in [("--confirm", &self.confirm), ("--break-glass", &self.break_glass)]
+        {
             if !value.is_empty() {
                 words.extend([option.to_owned(), value.clone()]);
             }
