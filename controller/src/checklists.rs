@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use trireme_proto::id::ChecklistId;
@@ -22,12 +23,22 @@ use crate::clock::wall;
 use crate::machine::chain;
 use crate::plan::checklist::{Sight, look};
 use crate::presence::WINDOW;
+use crate::state::apply::SKEW_MAX;
 use crate::state::checklist::{ChecklistStep, Findings, ListRecord};
 use crate::state::{Body, Fleet, Outcome};
 use crate::submit::{Submission, lead};
 
 /// What is due is looked for this often; schedules are written in minutes.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Pause after an opening was refused or not committed: each try is a record of the audit.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Longest wait of a person for a leader that has just begun to look around.
+const LOOK_WAIT: Duration = Duration::from_secs(2);
+
+/// Time between two looks of such a leader.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Entries of the audit that are read for one checklist, the newest: a second or two of work.
 /// `trictl audit verify` reads all of it.
@@ -54,11 +65,21 @@ pub async fn run(brain: Arc<Brain>, stop: CancellationToken) {
         if now <= since.after(WINDOW) {
             continue;
         }
+        // A leader whose clock is off would be refused, over and over.
+        if brain.skew() > SKEW_MAX {
+            continue;
+        }
         let wall = wall();
         for opening in brain.read(|fleet| openings(fleet, wall)) {
-            tokio::select! {
+            let opened = tokio::select! {
                 () = stop.cancelled() => return,
-                () = open(&brain, opening) => {}
+                opened = open(&brain, opening) => opened,
+            };
+            if !opened {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(REFUSED_PAUSE) => {}
+                }
             }
         }
     }
@@ -86,7 +107,8 @@ fn opening(name: &ChecklistId, record: &ListRecord, wall: WallTime) -> Option<Op
     Some(Opening { checklist: name.clone(), period: due.period, due: due.at, ends })
 }
 
-async fn open(brain: &Arc<Brain>, opening: Opening) {
+/// Opens a run; returns whether that was committed and taken.
+async fn open(brain: &Arc<Brain>, opening: Opening) -> bool {
     let Opening { checklist, period, due, ends } = opening;
     let findings = declared(brain, &checklist).await;
     let what = ChecklistStep::Open {
@@ -98,10 +120,19 @@ async fn open(brain: &Arc<Brain>, opening: Opening) {
     };
     match lead(brain, Submission::by_controller(brain, Body::Checklist { what })).await {
         Ok(reply) => match reply.outcome {
-            Outcome::Refused(problem) => warn!(%checklist, period, %problem, "it did not open"),
-            _ => debug!(%checklist, period, "a checklist opened"),
+            Outcome::Refused(problem) => {
+                warn!(%checklist, period, %problem, "a checklist did not open");
+                false
+            }
+            _ => {
+                debug!(%checklist, period, "a checklist opened");
+                true
+            }
         },
-        Err(problem) => debug!(%checklist, period, %problem, "it was not committed"),
+        Err(problem) => {
+            debug!(%checklist, period, %problem, "a checklist was not opened");
+            false
+        }
     }
 }
 
@@ -116,7 +147,22 @@ async fn declared(brain: &Arc<Brain>, name: &ChecklistId) -> Findings {
 }
 
 /// Looks up the items of the open run, or as they are declared if none is open.
+///
+/// Who leads since a moment ago has not seen all nodes: what it misses is looked for a little longer.
 pub async fn findings(brain: &Arc<Brain>, name: &ChecklistId) -> Findings {
+    let end = Instant::now() + LOOK_WAIT;
+    loop {
+        let found = look_up(brain, name).await;
+        let since = brain.presence(|presence| presence.since);
+        let seen = brain.now() > since.after(WINDOW);
+        if seen || found.items.iter().all(|one| one.passed) || Instant::now() >= end {
+            return found;
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+async fn look_up(brain: &Arc<Brain>, name: &ChecklistId) -> Findings {
     let open = brain.read(|fleet| {
         let record = fleet.checklists.get(name)?;
         let run = record.open_run()?;

@@ -36,7 +36,7 @@ pub(super) fn step(
         ChecklistStep::Answer { checklist, run, item, answer, review } => {
             let record = find(fleet, checklist)?;
             let run = open_run(record, checklist, *run)?;
-            let found = answered(run, context, item, answer, *review)?;
+            let found = answered(run, context, (checklist, item), answer, *review)?;
             let item = run.items.iter_mut().find(|record| record.item.name == *item);
             if let Some(item) = item {
                 item.found = Some(found);
@@ -298,7 +298,7 @@ fn closed(context: &Context<'_>, note: &str) -> Closed {
 fn answered(
     run: &Run,
     context: &Context<'_>,
-    name: &ItemId,
+    (list, name): (&ChecklistId, &ItemId),
     answer: &Answer,
     review: bool,
 ) -> Result<Found, Problem> {
@@ -311,7 +311,7 @@ fn answered(
         let message = format!("item {name} is looked up by the controllers");
         return Err(Problem::new(Code::Conflict, message)
             .because("nobody can answer it in their place")
-            .hint("trictl checklist run NAME"));
+            .hint(format!("look it up: trictl checklist run {list}")));
     };
     if ask.review != review {
         let (who, verb) = if ask.review {
@@ -320,7 +320,7 @@ fn answered(
             ("those who operate", "answer")
         };
         return Err(Problem::new(Code::Denied, format!("item {name} is answered by {who}"))
-            .hint(format!("trictl checklist {verb} …")));
+            .hint(format!("one of them: trictl checklist {verb} {list} {name}")));
     }
     complete(name, ask, answer)?;
     Ok(Found {
