@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::Instant;
-use trireme_proto::id::{ControllerId, ServiceId, UpgradeId, Version};
+use trireme_proto::id::{ChecklistId, ControllerId, RunId, ServiceId, UpgradeId, Version};
 use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, Scope};
@@ -149,6 +149,13 @@ impl Documents {
             Problem::new(Code::NotFound, format!("there is no service {service} any more"))
         })?;
         Ok(self.document(&view))
+    }
+
+    /// Returns one run of a checklist.
+    pub fn checklist_run(&self, name: &ChecklistId, id: RunId) -> Result<Document, Problem> {
+        let view = self.lens(|lens| view::checklist_run(lens, name, id));
+        view.map(|view| self.document(&view))
+            .ok_or_else(|| Problem::new(Code::NotFound, format!("checklist {name} has no {id}")))
     }
 
     /// Returns whether the fleet is frozen.
@@ -317,7 +324,9 @@ fn manifests(lens: Lens<'_>) -> Manifests {
     let rules = rules.map(|record| Object::AlertRule(record.manifest.clone()));
     let channels = fleet.alerts.channels.values();
     let channels = channels.map(|record| Object::Channel(record.manifest.clone()));
-    let objects = regions.chain(services).chain(releases).chain(channels).chain(rules);
+    let lists = fleet.checklists.values();
+    let lists = lists.map(|record| Object::Checklist(record.manifest.clone()));
+    let objects = regions.chain(services).chain(releases).chain(channels).chain(rules).chain(lists);
     Manifests {
         revision: fleet.revision,
         objects: objects.collect(),
@@ -357,6 +366,7 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         "alert" => named(&alert::incidents(lens), |v| v.id.to_string()),
         "silence" => named(&alert::silences(lens), |v| v.id.to_string()),
         "notice" => named(&alert::notices(lens), |v| v.id.to_string()),
+        "checklist" => named(&view::checklists(lens), |v| v.checklist.name.to_string()),
         "token" => view::tokens(lens).into_iter().map(|v| (v.id.clone(), json(&v))).collect(),
         "drain" => {
             view::drains(lens).into_iter().map(|v| (v.place.to_string(), json(&v))).collect()
@@ -367,7 +377,8 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         other => {
             return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`")).hint(
                 "kinds are region, service, release, node, upgrade, grant, drain, override, token, \
-                 note, alertrule, channel, alert, silence and notice",
+                 note, alertrule, channel, alert, silence, notice and \
+                 checklist",
             ));
         }
     };

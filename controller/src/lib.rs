@@ -11,6 +11,7 @@ pub mod api;
 pub mod audit;
 pub mod bootstrap;
 pub mod brain;
+pub mod checklists;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod problem;
 pub mod query;
 pub mod request;
+pub mod schedule;
 pub mod source;
 pub mod time;
 pub mod tls;

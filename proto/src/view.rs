@@ -7,6 +7,7 @@ pub mod approval;
 mod aside;
 mod controllers;
 pub mod look;
+pub mod checklist;
 pub mod people;
 
 use std::collections::BTreeMap;

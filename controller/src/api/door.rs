@@ -28,6 +28,7 @@ pub fn door(service: &str, method: &str) -> Option<Door> {
         "Controllers" => controllers(method).map(Door::Person),
         "Operations" => operations(method).map(Door::Person),
         "Alerts" => alerts(method).map(Door::Person),
+        "Checklists" => checklists(method).map(Door::Person),
         "People" => people(method).map(Door::Person),
         "Approval" => approval(method).map(Door::Person),
         "Audit" => audit(method).map(Door::Person),
@@ -90,6 +91,16 @@ fn alerts(method: &str) -> Option<Verb> {
         "Silence" => Verb::AlertSilence,
         "Unsilence" => Verb::AlertUnsilence,
         "TestChannel" => Verb::AlertTest,
+        _ => return None,
+    })
+}
+
+fn checklists(method: &str) -> Option<Verb> {
+    Some(match method {
+        "Run" => Verb::ChecklistRun,
+        "Answer" => Verb::ChecklistAnswer,
+        "AnswerReview" => Verb::ChecklistReview,
+        "Close" => Verb::ChecklistClose,
         _ => return None,
     })
 }

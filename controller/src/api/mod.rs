@@ -9,6 +9,7 @@ mod approval;
 mod audit;
 mod authorize;
 mod controllers;
+mod checklists;
 mod door;
 mod enrol;
 mod gate;

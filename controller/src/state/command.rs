@@ -17,6 +17,7 @@ use trireme_proto::token::SecretHash;
 use trireme_proto::view::Applied;
 
 use super::alert::AlertStep;
+use super::checklist::{ChecklistStep, Tally};
 
 use super::approval::Reviewed;
 use super::controllers;
@@ -103,7 +104,13 @@ pub enum Body {
     /// Agrees to a plan before it starts.
     Approve { plan: PlanId },
     /// Lets its actor start a plan without the approvals it needs.
-    BreakGlass { plan: PlanId, reason: String },
+    BreakGlass {
+        plan: PlanId,
+        reason: String,
+        /// What is to be done where, of a plan that changes no release.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<(Operation, Scope)>,
+    },
     /// Records that somebody has looked at what was done.
     Review { of: Reviewed, note: String, incident: Option<String> },
     /// Leaves a remark on an object, or removes it with an empty one.
@@ -165,6 +172,8 @@ pub enum Body {
     Presence { lost: Vec<NodeId>, seen: Vec<NodeId> },
     /// About alerts: what the leader sees and sends, and what people ask.
     Alert { what: AlertStep },
+    /// About checklists: what is due and found, and what people answer.
+    Checklist { what: ChecklistStep },
 }
 
 /// What a controller saw of a node, when it differs from what is replicated.
@@ -207,6 +216,8 @@ pub enum Outcome {
     Incident(IncidentId),
     /// It is about this silence.
     Silence(SilenceId),
+    /// How a run of a checklist stands.
+    Checked(Tally),
     /// A message is on its way.
     Notice(NoticeId),
     /// It is about this change of the controllers.
@@ -291,6 +302,7 @@ impl Body {
             Self::Reports { node, .. } => ("node.report", format!("node/{node}")),
             Self::Presence { lost, seen } => ("node.presence", names(lost.iter().chain(seen))),
             Self::Alert { what } => what.describe(),
+            Self::Checklist { what } => what.describe(),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod alert;
 pub mod apply;
 pub mod approval;
 pub mod aside;
+pub mod checklist;
 pub mod command;
 pub mod controllers;
 mod evidence;

@@ -17,6 +17,7 @@ use trireme_proto::wire::alerts_client::AlertsClient;
 use trireme_proto::wire::approval_client::ApprovalClient;
 use trireme_proto::wire::audit_client::AuditClient;
 use trireme_proto::wire::controllers_client::ControllersClient;
+use trireme_proto::wire::checklists_client::ChecklistsClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::people_client::PeopleClient;
@@ -213,6 +214,42 @@ rpcs! { QueriesClient:
     service_status(ServiceLookRequest) -> StatusView;
     /// Looks what a service uses of its nodes.
     service_top(ServiceLookRequest) -> UseView;
+}
+
+/// Of checklists; `run` and `answer` say too little beside the methods of others.
+impl Client {
+    /// Has a checklist looked up; a dry run is answered with how it would stand.
+    pub async fn run_checklist<T: DeserializeOwned>(
+        &self,
+        request: wire::RunChecklistRequest,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| ChecklistsClient::new(door).run(request.clone()).await).await
+    }
+
+    /// Answers an item, in the role of one who reviews or of one who operates.
+    pub async fn answer_item<T: DeserializeOwned>(
+        &self,
+        request: wire::AnswerItemRequest,
+        review: bool,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| {
+            let mut client = ChecklistsClient::new(door);
+            if review {
+                client.answer_review(request.clone()).await
+            } else {
+                client.answer(request.clone()).await
+            }
+        })
+        .await
+    }
+
+    /// Ends a run of a checklist.
+    pub async fn close_checklist<T: DeserializeOwned>(
+        &self,
+        request: wire::CloseChecklistRequest,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| ChecklistsClient::new(door).close(request.clone()).await).await
+    }
 }
 
 rpcs_of_any! { OperatorClient:

@@ -6,6 +6,7 @@
 
 pub mod alert;
 pub mod approval;
+pub mod checklist;
 pub mod describe;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -20,6 +20,7 @@ mod app;
 mod approval;
 mod attacks;
 mod audit;
+mod checklists;
 mod completion;
 mod compose;
 mod controllers;

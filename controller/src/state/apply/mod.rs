@@ -3,6 +3,7 @@
 mod alert;
 mod approval;
 mod controllers;
+mod checklist;
 mod delete;
 mod drain;
 mod grant;
@@ -216,13 +217,16 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             delete::delete(fleet, *base_revision, kind, name)
         }
         Body::Alert { what } => alert::step(fleet, context, what),
+        Body::Checklist { what } => checklist::step(fleet, context, what),
         Body::CreateToken { .. } => node::create_token(fleet, context),
         Body::Join { token, secret_hash, incarnation } => {
             node::join(fleet, context, token, secret_hash, incarnation)
         }
         Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
         Body::Approve { plan } => approval::approve(fleet, context, plan),
-        Body::BreakGlass { plan, reason } => approval::break_glass(fleet, context, plan, reason),
+        Body::BreakGlass { plan, reason, asked } => {
+            approval::break_glass(fleet, context, (plan, asked.as_ref()), reason)
+        }
         Body::Review { of, note, incident } => {
             approval::review(fleet, context, of, note, incident.as_deref())
         }

@@ -5,7 +5,7 @@ use trireme_proto::query::LookRequest;
 
 use super::status::{request, whole};
 use crate::App;
-use crate::commands::look::{Look, look};
+use crate::commands::look::{Again, look};
 use crate::error::{Failure, Outcome};
 use crate::output::look as output;
 
@@ -30,18 +30,18 @@ pub struct Args {
     nodes: Vec<String>,
 
     #[command(flatten)]
-    look: Look,
+    again: Again,
 }
 
 /// Asks and prints.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let Args { service, region, nodes, look: again } = args;
+    let Args { service, region, nodes, again } = args;
     let request = request(&LookRequest { service, region, nodes });
     let client = app.client()?;
     look(app, again, async || {
         let reply = client.service_top(request.clone()).await?;
         app.out.reply(&reply, output::top)?;
-        whole(&reply.value.totals)
+        whole(&reply.value.totals).map(drop)
     })
     .await
 }
