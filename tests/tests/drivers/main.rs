@@ -5,3 +5,4 @@
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 mod compose;
+mod systemd;

@@ -41,6 +41,7 @@ mod rig;
 mod service_logs;
 mod service_look;
 mod steer;
+mod systemd;
 mod telemetry;
 mod traffic;
 mod upgrade;
