@@ -16,6 +16,7 @@ mod complete;
 pub mod context;
 pub mod demo;
 pub mod error;
+pub mod examples;
 pub mod load;
 pub mod local;
 mod login;

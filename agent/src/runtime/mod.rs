@@ -60,7 +60,8 @@ pub enum RunError {
     Data(#[source] FileError),
     /// The node has no identity and no way to get one.
     #[error(
-        "this node has not joined a fleet: get a token with `trictl token create`, then run \
+        "this node has not joined a fleet: get a token with \
+         `trictl token create --node NAME --region REGION --address ADDRESS`, then run \
          `trireme-agent join --config {config} --token-file FILE`", config = config.display()
     )]
     NotJoined {

@@ -126,7 +126,8 @@ fn queries(method: &str) -> Option<Verb> {
 
 #[cfg(test)]
 mod tests {
-    use trireme_proto::wire::RPCS;
+    use trireme_proto::access::Access;
+    use trireme_proto::wire::{DRY_RUNS, RPCS};
 
     use super::*;
 
@@ -139,5 +140,16 @@ mod tests {
         }
         assert_eq!(door("Operator", "Format"), None);
         assert_eq!(door("Other", "Get"), None);
+    }
+
+    /// What people may change can be asked about first; looking needs no such thing.
+    #[test]
+    fn every_change_by_people_can_be_judged_without_being_done() {
+        for rpc @ (service, method) in RPCS {
+            if let Some(Door::Person(verb)) = door(service, method) {
+                let changes = verb.needs().1 == Access::Change;
+                assert_eq!(DRY_RUNS.contains(rpc), changes, "{service}/{method} and `dry_run`");
+            }
+        }
     }
 }

@@ -30,7 +30,10 @@ impl Operations for OperatorApi {
         let service: ServiceId = parse("service", &asked.service)?;
         let operation: Operation = parse("operation", &asked.operation)?;
         if operation.is_upgrade() {
-            return Err(usage("operation", &"an upgrade has a plan: trictl upgrade plan"));
+            return Err(usage(
+                "operation",
+                &"an upgrade has a plan: trictl upgrade plan SERVICE --to VERSION",
+            ));
         }
         let scope = Scope {
             regions: all::<RegionId>("region", &asked.regions)?,

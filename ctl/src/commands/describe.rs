@@ -9,7 +9,7 @@ use super::get::{Consistency, Kind, request};
 use crate::App;
 use crate::client::Reply;
 use crate::error::{Failure, Outcome, failed};
-use crate::output::{describe, upgrade};
+use crate::output::{Page, describe, upgrade};
 
 /// Show one object at length, and what it waits for
 #[derive(Debug, clap::Args)]
@@ -58,7 +58,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result<String, Failure> {
+fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result<Page, Failure> {
     let style = app.out.style();
     let text = match kind {
         Kind::Service => describe::service(&read::<ServiceView>(object)?),
@@ -75,10 +75,10 @@ fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result
         | Kind::Channel
         | Kind::Alert
         | Kind::Silence
-        | Kind::Notice => describe::fields(&object),
+        | Kind::Notice => describe::fields(&object).into(),
     };
     Ok(match why {
-        Some(why) => format!("{text}\n\n{}", describe::why(why, style)),
+        Some(why) => text.gap().line(describe::why(why, style)),
         None => text,
     })
 }

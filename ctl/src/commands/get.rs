@@ -8,6 +8,7 @@ use trireme_proto::wire;
 use crate::App;
 use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome};
+use crate::output::table::Table;
 use crate::output::{alert, table};
 
 /// List objects
@@ -172,7 +173,7 @@ async fn list<T: DeserializeOwned>(
     app: &App,
     client: &Client,
     request: wire::GetRequest,
-    render: impl FnOnce(&[T]) -> String,
+    render: impl FnOnce(&[T]) -> Table,
 ) -> Result<(), Failure> {
     let reply: Reply<List<T>> = client.get(request).await?;
     app.out.reply(&reply, |list| render(&list.items))

@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
 use clap_mangen::Man;
 use serde::Serialize;
 use trireme_proto::problem::Problem;
 
 use crate::App;
-use crate::cli::Cli;
+use crate::cli;
 use crate::error::{Failure, Outcome, failed};
 
 /// Write the manual, a page for each command
@@ -39,7 +38,7 @@ pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
 fn write(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
     let refused = |error| failed(format!("cannot write pages to {}", dir.display()), &error);
     fs::create_dir_all(dir).map_err(refused)?;
-    let mut tree = Cli::command();
+    let mut tree = cli::tree();
     tree.build();
     let mut pages = Vec::new();
     let mut left = vec![tree];

@@ -5,13 +5,14 @@ use trireme_proto::query::{CheckStatus, Instance, ServiceStatus};
 use trireme_proto::view::look::{NodeInstanceUse, NodeStatus, StatusView, UseView};
 
 use super::lines::visible;
-use super::table::{NONE, UNKNOWN, known, list, table};
+use super::page::Page;
+use super::table::{NONE, Table, UNKNOWN, known, list, table};
 
 /// Characters of an id that tell one container from another.
 const ID_SHOWN: usize = 12;
 
 /// Returns how a service stands.
-pub fn status(view: &StatusView) -> String {
+pub fn status(view: &StatusView) -> Page {
     let head = format!(
         "{}: {} serve{}, {} must",
         view.service,
@@ -19,23 +20,22 @@ pub fn status(view: &StatusView) -> String {
         if view.serving.len() == 1 { "s" } else { "" },
         view.at_least
     );
-    let mut parts = vec![head, nodes(view)];
     let instances = table(
         ["NODE", "NAME", "ID", "STATE", "HEALTH", "SINCE", "RESTARTS", "IMAGE"],
         each(view, |status| &status.instances, instance),
         "nothing runs",
     );
-    parts.push(instances);
+    let page = Page::from(head).gap().table(nodes(view)).gap().table(instances.cut(&["IMAGE"]));
     let checks = each(view, |status| &status.checks, check);
-    if !checks.is_empty() {
-        let header = ["NODE", "CHECK", "HEALTH", "STATUS", "SINCE", "SAID"];
-        parts.push(table(header, checks, ""));
+    if checks.is_empty() {
+        return page;
     }
-    parts.join("\n\n")
+    let header = ["NODE", "CHECK", "HEALTH", "STATUS", "SINCE", "SAID"];
+    page.gap().table(table(header, checks, "no checks").cut(&["SAID"]))
 }
 
 /// Returns what a service uses.
-pub fn top(view: &UseView) -> String {
+pub fn top(view: &UseView) -> Table {
     let header =
         ["NODE", "REGION", "NAME", "ID", "CPU", "MEMORY", "SHARE", "RECEIVED", "SENT", "PROCESSES"];
     table(header, view.items.iter().map(used).collect(), "nothing runs")
@@ -82,11 +82,11 @@ pub fn bytes(number: u64) -> String {
     )
 }
 
-fn nodes(view: &StatusView) -> String {
+fn nodes(view: &StatusView) -> Table {
     let header = [
         "NODE", "REGION", "SERVES", "STATE", "VERSION", "DESIRED", "TRAFFIC", "RESTARTS", "REMARK",
     ];
-    table(header, view.items.iter().map(node).collect(), "no node has it")
+    table(header, view.items.iter().map(node).collect(), "no node has it").cut(&["REMARK"])
 }
 
 fn node(item: &NodeStatus) -> [String; 9] {

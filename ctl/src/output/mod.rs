@@ -1,16 +1,20 @@
 //! The only door to stdout and stderr: documents, events, notes, problems.
 //!
-//! With `--json` stdout carries one JSON document (or one per line while watching) and stderr one
-//! JSON object per line; without it, text for people. Commands hand over both forms and do not
-//! know which one is printed.
+//! What is printed is a matter of [`Form`]: text for people, or one document on stdout (one after
+//! the other while watching) and one JSON object a line on stderr, or names. Commands hand over
+//! document and text, and do not know which one is printed.
 
 pub mod alert;
 pub mod approval;
 pub mod describe;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod form;
+pub mod grid;
+pub mod lines;
 pub mod lines;
 pub mod look;
+pub mod page;
 pub mod people;
 pub mod plan;
 mod problem;
@@ -28,6 +32,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use trireme_proto::problem::Problem;
 
+pub use self::form::Form;
+pub use self::page::{Look, Page};
 pub use self::style::{Color, Style};
 
 use crate::client::Reply;
@@ -37,7 +43,7 @@ type Sink = Mutex<Box<dyn Write + Send>>;
 
 /// Prints what commands have to say.
 pub struct Out {
-    json: bool,
+    form: Form,
     style: Style,
     error_style: Style,
     stdout: Sink,
@@ -46,32 +52,37 @@ pub struct Out {
 
 impl fmt::Debug for Out {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Out").field("json", &self.json).finish_non_exhaustive()
+        f.debug_struct("Out").field("form", &self.form).finish_non_exhaustive()
     }
 }
 
 impl Out {
     /// Prints to the process's own stdout and stderr.
-    pub fn process(json: bool) -> Self {
+    pub fn process(form: Form) -> Self {
         let (style, error_style) = (Style::of(&io::stdout()), Style::of(&io::stderr()));
         let stdout = Mutex::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
         let stderr = Mutex::new(Box::new(io::stderr()) as Box<dyn Write + Send>);
-        Self { json, style, error_style, stdout, stderr }
+        Self { form, style, error_style, stdout, stderr }
     }
 
     /// Prints to given places without colour or width, for tests and logs.
     pub fn plain(
-        json: bool,
+        form: Form,
         out: impl Write + Send + 'static,
         err: impl Write + Send + 'static,
     ) -> Self {
         let (stdout, stderr): (Sink, Sink) = (Mutex::new(Box::new(out)), Mutex::new(Box::new(err)));
-        Self { json, style: Style::PLAIN, error_style: Style::PLAIN, stdout, stderr }
+        Self { form, style: Style::PLAIN, error_style: Style::PLAIN, stdout, stderr }
     }
 
-    /// Returns whether JSON is printed.
+    /// Returns the form of what is printed.
+    pub const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Returns whether documents are printed, and problems and notes as JSON.
     pub const fn is_json(&self) -> bool {
-        self.json
+        self.form.is_document()
     }
 
     /// Returns how text for stdout may look.
@@ -80,49 +91,76 @@ impl Out {
     }
 
     /// Prints a controller's document, and on stderr how old it is if it is stale.
-    pub fn reply<T>(
+    pub fn reply<T, P: Into<Page>>(
         &self,
         reply: &Reply<T>,
-        human: impl FnOnce(&T) -> String,
+        human: impl FnOnce(&T) -> P,
     ) -> Result<(), Failure> {
         if reply.stale {
             let (index, age, from) = (reply.index, reply.age, &reply.controller);
             self.note(&format!("as of index {index}, {age} ago from controller {from}"))?;
         }
-        if self.json { self.document(&reply.json) } else { self.text(&human(&reply.value)) }
+        self.print(&reply.json, || human(&reply.value))
     }
 
     /// Prints a document of our own.
-    pub fn value<T: Serialize>(
+    pub fn value<T: Serialize, P: Into<Page>>(
         &self,
         value: &T,
-        human: impl FnOnce(&T) -> String,
+        human: impl FnOnce(&T) -> P,
     ) -> Result<(), Failure> {
-        if self.json {
-            self.document(&serde_json::to_value(value).map_err(io::Error::from)?)
-        } else {
-            self.text(&human(value))
+        let json = serde_json::to_value(value).map_err(io::Error::from)?;
+        self.print(&json, || human(value))
+    }
+
+    fn print<P: Into<Page>>(&self, json: &Value, human: impl FnOnce() -> P) -> Result<(), Failure> {
+        match self.form {
+            Form::Table | Form::Wide => self.page(human()),
+            Form::Json => put(&self.stdout, &format!("{json:#}"), true),
+            Form::Yaml => put(&self.stdout, &yaml(json)?, true),
+            Form::Name => self.text(&form::names(json).join("\n")),
         }
     }
 
-    /// Prints what happened while watching: one line of JSON, or lines of text.
-    pub fn event(&self, json: &Value, human: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.json { self.text(&json.to_string()) } else { self.text(&human()) }
+    /// Prints what happened while watching: one more document, or lines of text.
+    pub fn event<P: Into<Page>>(
+        &self,
+        json: &Value,
+        human: impl FnOnce() -> P,
+    ) -> Result<(), Failure> {
+        match self.form {
+            Form::Json => self.text(&json.to_string()),
+            Form::Yaml => self.text(&format!("---\n{}", yaml(json)?)),
+            Form::Table | Form::Wide | Form::Name => self.print(json, human),
+        }
+    }
+
+    /// Prints a page where people read; nothing of it belongs to a document.
+    pub fn page(&self, page: impl Into<Page>) -> Result<(), Failure> {
+        if !self.form.is_text() {
+            return Ok(());
+        }
+        let look = Look { style: self.style, wide: self.form == Form::Wide };
+        self.text(&page.into().render(look))
     }
 
     /// Prints how things are now, in place of how they were: over what is on a terminal, below it
     /// elsewhere.
-    pub fn screen(&self, json: &Value, human: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.json {
-            return self.text(&json.to_string());
+    pub fn screen<P: Into<Page>>(
+        &self,
+        json: &Value,
+        human: impl FnOnce() -> P,
+    ) -> Result<(), Failure> {
+        if self.form.is_text() && self.style.live {
+            put(&self.stdout, "\x1b[H\x1b[2J", false)?;
         }
-        let clear = if self.style.live { "\x1b[H\x1b[2J" } else { "" };
-        self.text(&format!("{clear}{}\n", human()))
+        self.event(json, human)?;
+        if self.form.is_text() { put(&self.stdout, "", true) } else { Ok(()) }
     }
 
     /// Prints one quiet line on stderr that is no part of the result.
     pub fn note(&self, text: &str) -> Result<(), Failure> {
-        let line = if self.json {
+        let line = if self.is_json() {
             json!({ "note": text }).to_string()
         } else {
             self.error_style.paint(Color::Dim, text)
@@ -137,7 +175,7 @@ impl Out {
 
     /// Prints a problem; a stderr that is gone cannot be told so.
     pub fn problem(&self, problem: &Problem) {
-        let text = if self.json {
+        let text = if self.is_json() {
             serde_json::to_string(problem).unwrap_or_else(|_| problem.to_string())
         } else {
             problem::render(problem, self.error_style)
@@ -147,7 +185,7 @@ impl Out {
 
     /// Prints why the exit code is not 0 although nothing failed.
     pub fn ending(&self, ending: &Ending) {
-        let text = if self.json {
+        let text = if self.is_json() {
             serde_json::to_string(ending).unwrap_or_else(|_| ending.message.clone())
         } else {
             problem::render_ending(ending, self.error_style)
@@ -165,14 +203,14 @@ impl Out {
         let _ = put(&self.stderr, &styled(text, self.error_style), false);
     }
 
-    fn document(&self, json: &Value) -> Result<(), Failure> {
-        put(&self.stdout, &format!("{json:#}"), true)
-    }
-
     /// Prints lines for people, as they are.
     pub fn text(&self, text: &str) -> Result<(), Failure> {
         if text.is_empty() { Ok(()) } else { put(&self.stdout, text, true) }
     }
+}
+
+fn yaml(json: &Value) -> Result<String, Failure> {
+    Ok(serde_saphyr::to_string(json).map_err(io::Error::other)?)
 }
 
 fn styled(text: &StyledStr, style: Style) -> String {

@@ -23,6 +23,7 @@ mod completion;
 mod compose;
 mod crash;
 mod dns;
+mod dry_run;
 mod identity;
 mod join;
 mod login;

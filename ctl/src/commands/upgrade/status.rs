@@ -8,7 +8,7 @@ use trireme_proto::view::UpgradeView;
 use super::{Target, all};
 use crate::App;
 use crate::error::{Failure, Outcome};
-use crate::output::{table, upgrade};
+use crate::output::{Page, table, upgrade};
 
 /// Show an upgrade, node by node
 ///
@@ -36,10 +36,11 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     };
     let json = json!({ "items": shown.iter().map(raw).collect::<Vec<_>>() });
     app.out.value(&json, |_| match shown.as_slice() {
-        [] => table::upgrades(&[]),
-        views => {
-            let texts = views.iter().map(|view| upgrade::status(view, app.out.style()));
-            texts.collect::<Vec<_>>().join("\n\n")
+        [] => Page::from(table::upgrades(&[])),
+        [first, others @ ..] => {
+            let page = upgrade::status(first, app.out.style());
+            let more = others.iter().map(|view| upgrade::status(view, app.out.style()));
+            more.fold(page, |page, more| page.gap().page(more))
         }
     })?;
     Ok(Outcome::Done)
