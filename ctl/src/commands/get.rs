@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use trireme_proto::view::{List, Manifests};
 use trireme_proto::wire;
 
+use super::look::{Look, look};
 use crate::App;
 use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome};
@@ -24,9 +25,8 @@ pub struct Args {
     /// Name of one object; SERVICE@VERSION for a release
     name: Option<String>,
 
-    /// How sure the answer must be
-    #[arg(long, value_enum, default_value_t)]
-    consistency: Consistency,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Kind of objects.
@@ -130,13 +130,15 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let client = app.client()?;
     let name = args.name.unwrap_or_default();
     let Some(kind) = args.kind else {
-        let request = request("", name, args.consistency);
-        let reply: Reply<Manifests> = client.get(request).await?;
-        app.out.reply(&reply, table::manifests)?;
-        return Ok(Outcome::Done);
+        let request = request("", name, args.look.consistency);
+        let print = async || {
+            let reply: Reply<Manifests> = client.get(request.clone()).await?;
+            app.out.reply(&reply, table::manifests)
+        };
+        return look(app, args.look.again, print).await;
     };
-    print(app, &client, kind, request(kind.word(), name, args.consistency)).await?;
-    Ok(Outcome::Done)
+    let request = request(kind.word(), name, args.look.consistency);
+    look(app, args.look.again, async || print(app, &client, kind, request.clone()).await).await
 }
 
 pub(super) fn request(kind: &str, name: String, consistency: Consistency) -> wire::GetRequest {

@@ -19,6 +19,7 @@ mod freeze;
 mod get;
 mod grants;
 mod login;
+mod look;
 mod man;
 mod node;
 mod note;

@@ -25,7 +25,7 @@ pub mod upgrade;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::builder::StyledStr;
 use serde::Serialize;
@@ -39,6 +39,13 @@ pub use self::style::{Color, Style};
 use crate::client::Reply;
 use crate::error::{Ending, Failure};
 
+/// Empties the screen and goes to its top.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Fields that say how long ago something was, or how long it goes on: they change all the time.
+const RUNNING: [&str; 7] =
+    ["age", "applied", "failing_for", "last_seen", "lasted", "left", "remaining"];
+
 type Sink = Mutex<Box<dyn Write + Send>>;
 
 /// Prints what commands have to say.
@@ -48,6 +55,8 @@ pub struct Out {
     error_style: Style,
     stdout: Sink,
     stderr: Sink,
+    /// What was printed last, once something is watched.
+    watched: Mutex<Option<Value>>,
 }
 
 impl fmt::Debug for Out {
@@ -62,7 +71,7 @@ impl Out {
         let (style, error_style) = (Style::of(&io::stdout()), Style::of(&io::stderr()));
         let stdout = Mutex::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
         let stderr = Mutex::new(Box::new(io::stderr()) as Box<dyn Write + Send>);
-        Self { form, style, error_style, stdout, stderr }
+        Self { form, style, error_style, stdout, stderr, watched: Mutex::default() }
     }
 
     /// Prints to given places without colour or width, for tests and logs.
@@ -72,7 +81,8 @@ impl Out {
         err: impl Write + Send + 'static,
     ) -> Self {
         let (stdout, stderr): (Sink, Sink) = (Mutex::new(Box::new(out)), Mutex::new(Box::new(err)));
-        Self { form, style: Style::PLAIN, error_style: Style::PLAIN, stdout, stderr }
+        let (style, watched) = (Style::PLAIN, Mutex::default());
+        Self { form, style, error_style: style, stdout, stderr, watched }
     }
 
     /// Returns the form of what is printed.
@@ -96,11 +106,11 @@ impl Out {
         reply: &Reply<T>,
         human: impl FnOnce(&T) -> P,
     ) -> Result<(), Failure> {
-        if reply.stale {
+        if reply.stale && self.is_news(&reply.json) {
             let (index, age, from) = (reply.index, reply.age, &reply.controller);
             self.note(&format!("as of index {index}, {age} ago from controller {from}"))?;
         }
-        self.print(&reply.json, || human(&reply.value))
+        self.shown(&reply.json, || human(&reply.value))
     }
 
     /// Prints a document of our own.
@@ -110,7 +120,44 @@ impl Out {
         human: impl FnOnce(&T) -> P,
     ) -> Result<(), Failure> {
         let json = serde_json::to_value(value).map_err(io::Error::from)?;
-        self.print(&json, || human(value))
+        self.shown(&json, || human(value))
+    }
+
+    /// From now on a document is printed when it says something new, one below the other; on a
+    /// terminal it takes the place of the one before.
+    pub fn watch(&self) {
+        *self.last() = Some(Value::Null);
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Value>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether a document says something that the one before did not.
+    fn is_news(&self, json: &Value) -> bool {
+        self.last().as_ref().is_none_or(|last| *last != settled(json))
+    }
+
+    fn shown<P: Into<Page>>(
+        &self,
+        json: &Value,
+        human: impl FnOnce() -> P,
+    ) -> Result<(), Failure> {
+        if self.last().is_none() {
+            return self.print(json, human);
+        }
+        // On a terminal times run on; elsewhere they are no news.
+        let over = self.form.is_text() && self.style.live;
+        if !over && !self.is_news(json) {
+            return Ok(());
+        }
+        let first = self.last().replace(settled(json)) == Some(Value::Null);
+        if over {
+            put(&self.stdout, CLEAR, false)?;
+        } else if !first && self.form.is_text() {
+            put(&self.stdout, "", true)?;
+        }
+        self.event(json, human)
     }
 
     fn print<P: Into<Page>>(&self, json: &Value, human: impl FnOnce() -> P) -> Result<(), Failure> {
@@ -206,6 +253,18 @@ impl Out {
     /// Prints lines for people, as they are.
     pub fn text(&self, text: &str) -> Result<(), Failure> {
         if text.is_empty() { Ok(()) } else { put(&self.stdout, text, true) }
+    }
+}
+
+/// Returns a document without the times that merely run on.
+fn settled(json: &Value) -> Value {
+    match json {
+        Value::Object(fields) => {
+            let lasting = fields.iter().filter(|(name, _)| !RUNNING.contains(&name.as_str()));
+            lasting.map(|(name, value)| (name.clone(), settled(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(settled).collect(),
+        other => other.clone(),
     }
 }
 

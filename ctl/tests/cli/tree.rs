@@ -162,6 +162,20 @@ fn every_command_that_changes_something_can_be_tried_without_changing_it() {
     assert_eq!(listed, BTreeSet::new(), "in the list, and no commands");
 }
 
+/// What can be looked at with more or less certainty can be looked at for longer.
+#[test]
+fn every_list_can_be_watched() {
+    let mut lists = 0;
+    for (leaf, command) in leaves() {
+        let has = |flag: &str| command.get_arguments().any(|arg| arg.get_long() == Some(flag));
+        if has("consistency") {
+            lists += 1;
+            assert!(has("watch"), "trictl {leaf} has no --watch");
+        }
+    }
+    assert!(lists >= 12, "only {lists} lists");
+}
+
 /// A command whose request carries an origin changes something.
 #[test]
 fn every_source_that_asks_for_a_change_can_ask_for_a_dry_run() {

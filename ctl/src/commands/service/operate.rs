@@ -30,7 +30,7 @@ pub struct Args {
     reason: String,
 
     /// Follow it until it has ended
-    #[arg(long)]
+    #[arg(long, short)]
     watch: bool,
 
     /// Show what would be done, have it judged by the controllers, and change nothing

@@ -23,7 +23,7 @@ pub struct Args {
     plan: PlanId,
 
     /// Follow it until it has ended
-    #[arg(long)]
+    #[arg(long, short)]
     watch: bool,
 
     /// Do not ask
