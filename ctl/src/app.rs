@@ -16,6 +16,7 @@ use crate::cli::{self, Cli, Global, quoted};
 use crate::client::{Client, Guard};
 use crate::context::Context;
 use crate::error::{Ending, EndingCode, Failure, Outcome, failed};
+use crate::lang::Lang;
 use crate::output::{Form, Out};
 use crate::terminal;
 
@@ -84,13 +85,15 @@ impl App {
 /// Runs `trictl` with these arguments, the program's name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    match crate::complete::answer(&args) {
+    let lang = Lang::asked(&args, |name| std::env::var_os(name));
+    let printer = |form| Out::process(form).speaking(lang);
+    match crate::complete::answer(&args, lang) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
-        Err(error) => return ExitCode::from(unparsed(&Out::process(Form::Table), &error)),
+        Err(error) => return ExitCode::from(unparsed(&printer(Form::Table), &error)),
     }
     let asked = Form::asked(&args);
-    let parsed = cli::tree().try_get_matches_from(args).and_then(|matches| {
+    let parsed = cli::tree(lang).try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         Ok((cli, given(&matches), is_dry(&matches)))
     });
@@ -98,10 +101,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok((cli, given, dry)) => {
             let given: Vec<&str> = given.iter().map(String::as_str).collect();
             let repeat = cli.global.repeat(&given);
-            let out = Out::process(cli.global.form());
+            let out = printer(cli.global.form());
             ExitCode::from(finish(&App::new(cli.global, out, repeat).dry(dry), cli.command))
         }
-        Err(error) => ExitCode::from(unparsed(&Out::process(asked), &error)),
+        Err(error) => ExitCode::from(unparsed(&printer(asked), &error)),
     }
 }
 

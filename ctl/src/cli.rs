@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, Parser};
 use trireme_proto::time::Span;
 
 use crate::commands::Command;
+use crate::lang::{self, Lang};
 use crate::output::Form;
 
 /// Runs a fleet's services over several regions, and keeps enough of them serving
@@ -27,8 +28,8 @@ pub struct Cli {
 }
 
 /// Returns the tree of commands as people see it.
-pub fn tree() -> clap::Command {
-    crate::examples::added(Cli::command())
+pub fn tree(lang: Lang) -> clap::Command {
+    lang::translated(crate::examples::added(Cli::command()), lang)
 }
 
 /// Options that every command takes; a flag wins over the environment, that over the file.
@@ -49,6 +50,10 @@ pub struct Global {
     /// Print JSON, problems and notes too: short for -o json
     #[arg(long, global = true, help_heading = "Output", conflicts_with = "output")]
     pub json: bool,
+
+    /// Language of help, tables and messages; by default that of TRIREME_LANG or of the locale
+    #[arg(long, global = true, value_enum, help_heading = "Output")]
+    pub lang: Option<Lang>,
 
     /// Context file; by default ~/.config/trireme/config.yaml
     #[arg(

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn every_example_is_of_a_command_that_there_is() {
         for (words, examples) in EXAMPLES {
-            let mut tree = &crate::cli::tree();
+            let mut tree = &crate::cli::tree(crate::lang::Lang::En);
             for word in words.split(' ') {
                 let found = tree.find_subcommand(word);
                 tree = found.unwrap_or_else(|| panic!("there is no trictl {words}"));

@@ -182,7 +182,7 @@ pub fn standing(fleet: &Fleet, person: &Person) -> Result<Grants, Problem> {
     if !user.holds(&person.serial) {
         let message = format!("this certificate of user {name} counts no more");
         return Err(Problem::new(Code::Denied, message)
-            .hint("log in again with a token from an admin: trictl login"));
+            .hint("log in again with a token from an admin: trictl login --enrol HOST:PORT"));
     }
     Ok(user.grants.clone())
 }

@@ -71,12 +71,12 @@ impl Table {
     /// Returns it as text.
     pub fn render(&self, look: Look) -> String {
         if self.rows.is_empty() {
-            return self.empty.to_owned();
+            return look.lang.say(self.empty);
         }
         let shown = |column: &Column| look.wide || !column.wide;
         let columns: Vec<_> =
             (0..self.columns.len()).filter(|&n| shown(&self.columns[n])).collect();
-        let head = columns.iter().map(|&n| self.columns[n].heading.to_owned()).collect();
+        let head = columns.iter().map(|&n| look.lang.say(self.columns[n].heading)).collect();
         let cells = |row: &Vec<String>| columns.iter().map(|&n| one_line(&row[n])).collect();
         let lines: Vec<Vec<String>> =
             std::iter::once(head).chain(self.rows.iter().map(cells)).collect();

@@ -22,7 +22,7 @@ fn remarks() -> Table {
 }
 
 fn on(width: usize) -> Look {
-    Look { style: Style { width: Some(width), ..Style::PLAIN }, wide: false }
+    Look { style: Style { width: Some(width), ..Style::PLAIN }, ..Look::PLAIN }
 }
 
 #[test]
@@ -59,6 +59,12 @@ fn wide_has_more_columns_and_cuts_nothing() {
     assert!(!table.render(on(200)).contains("TAKES"));
     assert!(table.render(wide).contains("aliyun-1/web,aliyun-1/dvn"));
     assert!(!table.render(wide).contains('…'));
+}
+
+#[test]
+fn chinese_headings_stand_above_their_columns() {
+    let chinese = Look { lang: crate::lang::Lang::Zh, ..on(80) };
+    assert_snapshot!(remarks().render(chinese));
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub use self::style::{Color, Style};
 
 use crate::client::Reply;
 use crate::error::{Ending, Failure};
+use crate::lang::Lang;
 
 /// Empties the screen and goes to its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -51,6 +52,7 @@ type Sink = Mutex<Box<dyn Write + Send>>;
 /// Prints what commands have to say.
 pub struct Out {
     form: Form,
+    lang: Lang,
     style: Style,
     error_style: Style,
     stdout: Sink,
@@ -71,7 +73,8 @@ impl Out {
         let (style, error_style) = (Style::of(&io::stdout()), Style::of(&io::stderr()));
         let stdout = Mutex::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
         let stderr = Mutex::new(Box::new(io::stderr()) as Box<dyn Write + Send>);
-        Self { form, style, error_style, stdout, stderr, watched: Mutex::default() }
+        let (lang, watched) = (Lang::default(), Mutex::default());
+        Self { form, lang, style, error_style, stdout, stderr, watched }
     }
 
     /// Prints to given places without colour or width, for tests and logs.
@@ -81,8 +84,20 @@ impl Out {
         err: impl Write + Send + 'static,
     ) -> Self {
         let (stdout, stderr): (Sink, Sink) = (Mutex::new(Box::new(out)), Mutex::new(Box::new(err)));
-        let (style, watched) = (Style::PLAIN, Mutex::default());
-        Self { form, style, error_style: style, stdout, stderr, watched }
+        let (lang, style, watched) = (Lang::default(), Style::PLAIN, Mutex::default());
+        Self { form, lang, style, error_style: style, stdout, stderr, watched }
+    }
+
+    /// Returns it with a language for people.
+    #[must_use]
+    pub fn speaking(mut self, lang: Lang) -> Self {
+        self.lang = lang;
+        self
+    }
+
+    /// Returns the language of what people read.
+    pub const fn lang(&self) -> Lang {
+        self.lang
     }
 
     /// Returns the form of what is printed.
@@ -138,11 +153,7 @@ impl Out {
         self.last().as_ref().is_none_or(|last| *last != settled(json))
     }
 
-    fn shown<P: Into<Page>>(
-        &self,
-        json: &Value,
-        human: impl FnOnce() -> P,
-    ) -> Result<(), Failure> {
+    fn shown<P: Into<Page>>(&self, json: &Value, human: impl FnOnce() -> P) -> Result<(), Failure> {
         if self.last().is_none() {
             return self.print(json, human);
         }
@@ -187,7 +198,7 @@ impl Out {
         if !self.form.is_text() {
             return Ok(());
         }
-        let look = Look { style: self.style, wide: self.form == Form::Wide };
+        let look = Look { style: self.style, wide: self.form == Form::Wide, lang: self.lang };
         self.text(&page.into().render(look))
     }
 
@@ -210,7 +221,7 @@ impl Out {
         let line = if self.is_json() {
             json!({ "note": text }).to_string()
         } else {
-            self.error_style.paint(Color::Dim, text)
+            self.error_style.paint(Color::Dim, &self.lang.say(text))
         };
         put(&self.stderr, &line, true)
     }
@@ -225,7 +236,7 @@ impl Out {
         let text = if self.is_json() {
             serde_json::to_string(problem).unwrap_or_else(|_| problem.to_string())
         } else {
-            problem::render(problem, self.error_style)
+            problem::render(problem, self.error_style, self.lang)
         };
         let _ = put(&self.stderr, &text, true);
     }
@@ -235,19 +246,19 @@ impl Out {
         let text = if self.is_json() {
             serde_json::to_string(ending).unwrap_or_else(|_| ending.message.clone())
         } else {
-            problem::render_ending(ending, self.error_style)
+            problem::render_ending(ending, self.error_style, self.lang)
         };
         let _ = put(&self.stderr, &text, true);
     }
 
     /// Prints help on stdout.
     pub(crate) fn help(&self, text: &StyledStr) -> Result<(), Failure> {
-        put(&self.stdout, &styled(text, self.style), false)
+        put(&self.stdout, &styled(text, self.style, self.lang), false)
     }
 
     /// Prints what was wrong with the command line on stderr.
     pub(crate) fn usage(&self, text: &StyledStr) {
-        let _ = put(&self.stderr, &styled(text, self.error_style), false);
+        let _ = put(&self.stderr, &styled(text, self.error_style, self.lang), false);
     }
 
     /// Prints lines for people, as they are.
@@ -272,8 +283,12 @@ fn yaml(json: &Value) -> Result<String, Failure> {
     Ok(serde_saphyr::to_string(json).map_err(io::Error::other)?)
 }
 
-fn styled(text: &StyledStr, style: Style) -> String {
-    if style.color { text.ansi().to_string() } else { text.to_string() }
+fn styled(text: &StyledStr, style: Style, lang: Lang) -> String {
+    match (lang, style.color) {
+        (Lang::En, true) => text.ansi().to_string(),
+        // clap has no other words; they are found where nothing is painted.
+        _ => lang.say(&text.to_string()),
+    }
 }
 
 fn put(sink: &Sink, text: &str, line: bool) -> Result<(), Failure> {

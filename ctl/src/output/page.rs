@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::grid::Table;
 use super::style::Style;
+use crate::lang::Lang;
 
 /// How a page is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,11 +13,13 @@ pub struct Look {
     pub style: Style,
     /// Whether everything is wanted, however wide.
     pub wide: bool,
+    /// Language of headings and lines.
+    pub lang: Lang,
 }
 
 impl Look {
     /// As it goes into a pipe.
-    pub const PLAIN: Self = Self { style: Style::PLAIN, wide: false };
+    pub const PLAIN: Self = Self { style: Style::PLAIN, wide: false, lang: Lang::En };
 }
 
 /// Lines and tables, one below the other.
@@ -60,7 +63,7 @@ impl Page {
     /// Returns it as text.
     pub fn render(&self, look: Look) -> String {
         let part = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
+            Part::Text(text) => look.lang.say(text),
             Part::Table(table) => table.render(look),
         };
         self.0.iter().map(part).collect::<Vec<_>>().join("\n")

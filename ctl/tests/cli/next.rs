@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use trireme_ctl::cli::tree;
+use trireme_ctl::lang::Lang;
 
 use crate::tree::split;
 
 /// What may stand for something that is filled in at run time.
-const VALUES: [&str; 12] = [
+const VALUES: [&str; 13] = [
     "web",
     "node",
     "operator",
@@ -27,6 +28,7 @@ const VALUES: [&str; 12] = [
     "a/b",
     "2026-11-01T00:00:00Z",
     "channel",
+    "status",
 ];
 
 /// What stands for something that a person fills in.
@@ -163,7 +165,7 @@ fn fault(words: &[String]) -> Option<String> {
         let digit = |n: u32| VALUES[choice / VALUES.len().pow(n) % VALUES.len()];
         let values = [digit(0), digit(1), digit(2)];
         let line: Vec<String> = words.iter().map(|word| filled(word, &braces, &values)).collect();
-        match tree().try_get_matches_from(&line) {
+        match tree(Lang::En).try_get_matches_from(&line) {
             Ok(_) => return None,
             Err(error) if error.kind() == ErrorKind::DisplayHelp => return None,
             Err(error) => drop(first.get_or_insert(error)),

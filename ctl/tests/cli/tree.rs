@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use trireme_ctl::cli::tree;
 use trireme_ctl::examples;
+use trireme_ctl::lang::Lang;
 
 use crate::fleet::{Fleet, Run, closed, command, finish};
 
@@ -69,7 +70,7 @@ fn leaves() -> Vec<(String, clap::Command)> {
             walk(inner, &format!("{words} {}", inner.get_name()), found);
         }
     }
-    let (mut found, mut tree) = (Vec::new(), tree());
+    let (mut found, mut tree) = (Vec::new(), tree(Lang::En));
     tree.build();
     walk(&tree, "", &mut found);
     assert!(found.len() >= 70, "only {} commands", found.len());
@@ -143,7 +144,7 @@ fn every_command_has_examples_that_parse() {
         let lines = examples::of(&leaf);
         assert!(!lines.is_empty(), "trictl {leaf} has no line in examples.rs");
         for line in lines {
-            let parsed = tree().try_get_matches_from(split(line));
+            let parsed = tree(Lang::En).try_get_matches_from(split(line));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
     }

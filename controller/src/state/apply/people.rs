@@ -263,7 +263,7 @@ fn renew(
     let now = context.command.wall;
     let refused = |message: String| {
         Problem::new(Code::Denied, message)
-            .hint("log in again with a token from an admin: trictl login")
+            .hint("log in again with a token from an admin: trictl login --enrol HOST:PORT")
     };
     // An unknown name, an unknown login and another key get one answer.
     let unknown = || refused(format!("login {id} of user {name} is not of this fleet"));
