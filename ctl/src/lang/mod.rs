@@ -90,7 +90,7 @@ fn catalogue() -> &'static Catalogue {
 
 /// Returns the entries of the catalogue: a line, and below it, indented, its translation.
 fn entries() -> Vec<(&'static str, &'static str)> {
-    let told = ZH.lines().filter(|line| !line.is_empty() && !line.starts_with("# "));
+    let told = ZH.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (mut found, mut english) = (Vec::new(), None);
     for line in told {
         match line.strip_prefix("    ") {

@@ -83,6 +83,8 @@ fn is_heading(word: &str) -> bool {
 fn tables() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for source in sources(&["ctl"]).iter().filter(|source| source.contains("table(")) {
+        // What stands for a value is no heading.
+        let source = &source.replace("value_name = \"", "value_name = \"<");
         found.extend(literals(source).into_iter().filter(|word| is_heading(word)));
         for (at, call) in source.match_indices("table(") {
             let mut depth = 1;
@@ -135,7 +137,7 @@ fn nothing_in_the_catalogue_is_left_over() {
 fn translations_are_one_for_each_and_have_the_same_places() {
     let all = entries();
     assert_eq!(all.len(), translated_keys().len(), "something is there twice");
-    let lines = ZH.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).count();
+    let lines = ZH.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
     assert_eq!(lines, 2 * all.len(), "a line has no translation");
     for (english, chinese) in all {
         let places = english.matches("{}").count();
