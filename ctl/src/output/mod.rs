@@ -12,7 +12,6 @@ pub(crate) mod fixture;
 pub mod form;
 pub mod grid;
 pub mod lines;
-pub mod lines;
 pub mod look;
 pub mod page;
 pub mod people;
@@ -210,7 +209,7 @@ impl Out {
         human: impl FnOnce() -> P,
     ) -> Result<(), Failure> {
         if self.form.is_text() && self.style.live {
-            put(&self.stdout, "\x1b[H\x1b[2J", false)?;
+            put(&self.stdout, CLEAR, false)?;
         }
         self.event(json, human)?;
         if self.form.is_text() { put(&self.stdout, "", true) } else { Ok(()) }

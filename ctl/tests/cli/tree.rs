@@ -38,6 +38,8 @@ const NO_DRY_RUN: &[(&str, &str)] = &[
     ("upgrade status", "reads"),
     ("upgrade watch", "reads"),
     ("review list", "reads"),
+    ("service status", "reads"),
+    ("service top", "reads"),
     ("service logs", "reads"),
     ("region list", "reads"),
     ("freeze status", "reads"),
