@@ -27,6 +27,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("review break", &["trictl review break break-7 --note 'it had to be'"]),
     ("review audit", &["trictl review audit --since 2026-11-01T00:00:00Z --note 'nothing odd'"]),
     ("review users", &["trictl review users --note 'everybody is still with us'"]),
+    ("service status", &["trictl service status web"]),
+    ("service top", &["trictl service top web --watch"]),
     ("service logs", &["trictl service logs web --follow --grep 'status=5..'"]),
     ("service start", &["trictl service start web"]),
     ("service stop", &["trictl service stop web --region aws --reason maintenance --watch"]),

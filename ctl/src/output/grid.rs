@@ -135,11 +135,7 @@ pub fn fitting(text: &str, width: usize) -> String {
 
 /// Returns text in which nothing ends the row or moves the cursor.
 fn one_line(text: &str) -> String {
-    if text.contains(char::is_control) {
-        visible(&text.replace('\t', " "))
-    } else {
-        text.to_owned()
-    }
+    visible(&text.replace('\t', " "))
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use trireme_proto::query::{CheckStatus, Instance, ServiceStatus};
 use trireme_proto::view::look::{NodeInstanceUse, NodeStatus, StatusView, UseView};
 
 use super::lines::visible;
-use super::grid::{Table, table};
 use super::page::Page;
-use super::table::{NONE, UNKNOWN, known, list};
+use super::table::{NONE, Table, UNKNOWN, known, list, table};
 
 /// Characters of an id that tell one container from another.
 const ID_SHOWN: usize = 12;
@@ -26,13 +25,13 @@ pub fn status(view: &StatusView) -> Page {
         each(view, |status| &status.instances, instance),
         "nothing runs",
     );
-    let page = Page::from(head).gap().table(nodes(view)).gap().table(instances);
+    let page = Page::from(head).gap().table(nodes(view)).gap().table(instances.cut(&["IMAGE"]));
     let checks = each(view, |status| &status.checks, check);
     if checks.is_empty() {
         return page;
     }
     let header = ["NODE", "CHECK", "HEALTH", "STATUS", "SINCE", "SAID"];
-    page.gap().table(table(header, checks, "").cut(&["SAID"]))
+    page.gap().table(table(header, checks, "no checks").cut(&["SAID"]))
 }
 
 /// Returns what a service uses.
@@ -87,7 +86,7 @@ fn nodes(view: &StatusView) -> Table {
     let header = [
         "NODE", "REGION", "SERVES", "STATE", "VERSION", "DESIRED", "TRAFFIC", "RESTARTS", "REMARK",
     ];
-    table(header, view.items.iter().map(node).collect(), "no node has it")
+    table(header, view.items.iter().map(node).collect(), "no node has it").cut(&["REMARK"])
 }
 
 fn node(item: &NodeStatus) -> [String; 9] {

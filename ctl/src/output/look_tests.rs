@@ -79,7 +79,7 @@ aws-1  dvn_relay_1  0123456789ab  running  unhealthy  1970-01-01T00:00:01.000Z  
 
 NODE   CHECK   HEALTH   STATUS    SINCE                     SAID
 aws-1  height  failing  critical  1970-01-01T00:00:02.000Z  behind by 70\\u{202e}";
-    assert_eq!(status(&view), expected);
+    assert_eq!(status(&view).to_string(), expected);
 }
 
 /// DVN-06: processor, memory with its share, network where it can be told.
@@ -108,7 +108,7 @@ fn dvn_06_what_a_service_uses_is_shown_in_units_that_people_read() {
 NODE   REGION  NAME       ID            CPU     MEMORY    SHARE   RECEIVED  SENT    PROCESSES
 aws-1  aws     dvn_api_1  0123456789ab  123.4%  300.0MiB  29.2%   1.4KiB    0B      3
 aws-1  aws     web        0123456789ab  123.4%  300.0MiB  <none>  <none>    <none>  3";
-    assert_eq!(top(&view), expected);
+    assert_eq!(top(&view).to_string(), expected);
     assert_eq!(
         [bytes(1023), bytes(1 << 10), bytes(u64::MAX)],
         ["1023B", "1.0KiB", "16777215.9TiB"]

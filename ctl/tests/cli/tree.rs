@@ -1,7 +1,7 @@
 //! Every command of the tree, by its own examples: help, documents, problems and exit codes are the
 //! same everywhere, and a new command is tried without being named here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use futures_util::StreamExt as _;
@@ -38,6 +38,8 @@ const NO_DRY_RUN: &[(&str, &str)] = &[
     ("upgrade status", "reads"),
     ("upgrade watch", "reads"),
     ("review list", "reads"),
+    ("service status", "reads"),
+    ("service top", "reads"),
     ("service logs", "reads"),
     ("region list", "reads"),
     ("freeze status", "reads"),
@@ -280,6 +282,37 @@ async fn commands_that_ask_nobody_print_one_document_or_one_problem() {
             assert_problem(&leaf, &run);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_programs_read_is_the_same_in_every_language() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path());
+    let nowhere = Path::new("/nonexistent/c.yaml");
+    let lines = |lang: &'static str| {
+        let all = example_of_each(&["--json", "--lang", lang]).into_iter();
+        all.filter(|(leaf, _)| !is_local(leaf) && leaf != "demo").collect()
+    };
+    let told = async |lang| {
+        let runs = run_all(lines(lang), nowhere, dir.path()).await.into_iter();
+        runs.map(|(leaf, _, run)| (leaf, (run.code, run.stdout, run.stderr)))
+            .collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(told("zh").await, told("en").await);
+    let run = async |args: &[&str]| {
+        let mut command = command();
+        command.env("LANG", "zh_CN.UTF-8").args(args);
+        finish(command).await
+    };
+    let text = run(&["get", "--config", "/nonexistent/c.yaml"]).await;
+    assert_eq!(text.code, Some(2));
+    let said = "错误: 没有可连接的机群: 上下文文件 /nonexistent/c.yaml 不存在\n提示: ";
+    assert!(text.stderr.starts_with(said), "{text:?}");
+    let help = run(&["node", "drain", "--help"]).await;
+    assert!(help.stdout.contains("用法: trictl node drain"), "{help:?}");
+    let wrong = run(&["node", "drain", "--no-such-flag"]).await;
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.stderr.starts_with("错误: 未知参数 '--no-such-flag'"), "{wrong:?}");
 }
 
 /// Writes what examples name.

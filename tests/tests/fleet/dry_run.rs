@@ -98,9 +98,11 @@ impl Trial<'_> {
         let why = ["--reason", "work"];
         self.twice("region drain", &["aws", why[0], why[1]]).await.exits(0);
         self.twice("node drain", &["gcp-1", why[0], why[1]]).await.exits(10);
-        let grant = self.rig.held_grants().await.unwrap().remove(0).id.to_string();
-        self.twice("grants release", &[&grant, why[0], why[1]]).await;
         self.twice("region return", &["aws"]).await.exits(0);
+        self.twice("region return", &["aws"]).await.exits(9);
+        self.rig.trictl(&["region", "drain", "aws", why[0], why[1]]).await.exits(0);
+        let grant = self.rig.held_grants().await.unwrap().remove(0).id.to_string();
+        self.twice("grants release", &[&grant, why[0], why[1]]).await.exits(0);
         self.twice("node drain", &["gcp-1", why[0], why[1]]).await.exits(0);
         self.twice("node return", &["gcp-1"]).await.exits(0);
         self.twice("node cordon", &["gcp-1", why[0], why[1]]).await.exits(0);
