@@ -17,8 +17,8 @@ use crate::brain::{Brain, no_leader};
 use crate::checklists;
 use crate::clock::wall;
 use crate::raft::ProposeError;
-use crate::state::controllers::Step;
 use crate::state::checklist::ChecklistStep;
+use crate::state::controllers::Step;
 use crate::state::people::Change;
 use crate::state::{Actor, Body, Command, Evidence, Fleet, Outcome, Reply, ledger, people};
 

@@ -5,9 +5,9 @@
 pub mod alert;
 pub mod approval;
 mod aside;
+pub mod checklist;
 mod controllers;
 pub mod look;
-pub mod checklist;
 pub mod people;
 
 use std::collections::BTreeMap;

@@ -16,8 +16,8 @@ use trireme_proto::view::{
 use trireme_proto::wire::alerts_client::AlertsClient;
 use trireme_proto::wire::approval_client::ApprovalClient;
 use trireme_proto::wire::audit_client::AuditClient;
-use trireme_proto::wire::controllers_client::ControllersClient;
 use trireme_proto::wire::checklists_client::ChecklistsClient;
+use trireme_proto::wire::controllers_client::ControllersClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::people_client::PeopleClient;

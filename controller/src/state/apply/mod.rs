@@ -2,8 +2,8 @@
 
 mod alert;
 mod approval;
-mod controllers;
 mod checklist;
+mod controllers;
 mod delete;
 mod drain;
 mod grant;
