@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod chaos;
 mod counters;
+pub mod decoders;
 pub mod docker;
 pub mod figures;
 pub mod invariants;

@@ -74,7 +74,28 @@ fn the_sample_alerts_are_about_the_sample_manifest() {
     let known = manifest::Known { services: [web].into(), ..Default::default() };
     manifest::check_set(&objects, &known).unwrap();
     let kinds: Vec<_> = objects.iter().map(|one| one.value.kind()).collect();
-    assert_eq!(kinds, ["Channel", "Channel", "Channel", "AlertRule", "AlertRule", "AlertRule"]);
+    assert_eq!(kinds[..3], ["Channel"; 3]);
+    assert_eq!(kinds[3..], ["AlertRule"; 4]);
+}
+
+/// DVN-01, DVN-02, DVN-03: what the runbooks look at every day, week and month, in their order.
+#[test]
+fn the_sample_checklists_are_about_the_sample_project() {
+    let project = manifest::parse("compose.yaml", &text("compose.yaml")).unwrap();
+    let lists = manifest::parse("checklists.yaml", &text("checklists.yaml")).unwrap();
+    let Object::Service(service) = &project[0].value else { panic!("not a service") };
+    let dvn = (service.name.clone(), service.driver.clone());
+    let known = manifest::Known { services: [dvn].into(), ..Default::default() };
+    manifest::check_set(&lists, &known).unwrap();
+    let items = |index: usize| -> Vec<String> {
+        let Object::Checklist(list) = &lists[index].value else { panic!("not a checklist") };
+        list.items.iter().map(|item| item.name.to_string()).collect()
+    };
+    assert_eq!(items(0), ["services", "dashboard", "alerts", "cross-chain"]);
+    assert_eq!(items(1), ["disk", "security-log", "audit", "glass", "patches", "backup"]);
+    assert_eq!(items(2), ["performance", "cost", "drill", "keys"]);
+    let Object::Checklist(monthly) = &lists[2].value else { panic!("not a checklist") };
+    assert_eq!(monthly.items[2].by.asked().unwrap().link, Some(trireme_proto::model::Link::Drill));
 }
 
 #[test]

@@ -129,8 +129,17 @@ impl Machine {
         path.map(PathBuf::from).map_err(|error| LinesError::Template { file, why: why(error) })
     }
 
-    fn node(&self) -> NodeFacts {
+    pub(super) fn node(&self) -> NodeFacts {
         self.node.read().expect("no holder of this lock can panic").clone()
+    }
+
+    /// Returns the supervisor of a service, if it has one.
+    pub(super) fn unit(&self, service: &ServiceId) -> Option<Unit> {
+        self.units().by_service.get(service).cloned()
+    }
+
+    pub(super) fn docker(&self) -> &Docker {
+        &self.docker
     }
 
     fn on_disk(&self) -> Result<Vec<ServiceId>, HostError> {

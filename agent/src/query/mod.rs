@@ -10,6 +10,7 @@
 //! remembered: with the stream to the controller every answer ends.
 
 mod answers;
+mod look;
 mod outlet;
 #[cfg(test)]
 pub(crate) mod testing;

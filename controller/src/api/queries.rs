@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::de::DeserializeOwned;
@@ -13,25 +14,34 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use trireme_proto::access::{Reach, Verb};
 use trireme_proto::id::NodeId;
-use trireme_proto::query::{LogsRequest, Question};
+use trireme_proto::query::{
+    LogsRequest, LookRequest, NodeUse, Question, ServiceStatus, StatusQuestion, UseQuestion,
+};
 use trireme_proto::time::Span;
 use trireme_proto::wire::queries_server::Queries as QueriesRpc;
 use trireme_proto::wire::relay_server::Relay as RelayRpc;
 use trireme_proto::wire::{
-    AskPart, AskRequest, Event, LocateReply, LocateRequest, Located, ServiceLogsRequest,
+    AskPart, AskRequest, Consistency, Document, Event, LocateReply, LocateRequest, Located,
+    ServiceLogsRequest, ServiceLookRequest,
 };
 
 use super::authorize::{caller, operator};
 use super::reach;
 use super::status::{status, usage};
-use crate::query::{Answer, Part, Queries, Sources, elsewhere, read_logs};
+use crate::documents::Documents;
+use crate::query::{Answer, Part, Queries, Sources, Targets, elsewhere, poll, read_logs};
+use crate::raft::ReadKind;
 use crate::state::Fleet;
+use crate::view;
 
 /// Events waiting for a slow reader.
 const EVENTS: usize = 2;
 
 /// Nodes that may be looked for at once: all of the largest fleet.
 const LOCATE_MAX: usize = 20_000;
+
+/// Longest wait to learn what the others have committed; after it the answer says that it is stale.
+const BARRIER_MAX: Duration = Duration::from_secs(1);
 
 /// Serves operators' questions.
 #[derive(Debug, Clone)]
@@ -62,6 +72,43 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Status> {
     serde_json::from_slice(json).map_err(|error| usage("the request cannot be read", &error))
 }
 
+/// Looks at services.
+impl QueriesApi {
+    /// Returns a request to look at a service, and the nodes that it is about, if its sender may.
+    async fn about(
+        &self,
+        request: Request<ServiceLookRequest>,
+        verb: Verb,
+    ) -> Result<(LookRequest, Targets), Status> {
+        let asked: Result<LookRequest, _> = read(&request.get_ref().request);
+        let target = asked.as_ref().map_or_else(|_| String::new(), target);
+        let brain = self.0.brain();
+        let reach = |fleet: &Fleet| match &asked {
+            Ok(LookRequest { service, region, nodes }) => {
+                reach::look(fleet, std::slice::from_ref(service), region.as_ref(), nodes)
+            }
+            Err(_) => Reach::Anywhere,
+        };
+        operator(brain, request.extensions(), verb, &target, reach).await?;
+        let asked = asked?;
+        let targets = brain.read(|fleet| Targets::find(fleet, &asked));
+        Ok((asked, targets.map_err(|problem| status(&problem))?))
+    }
+
+    /// Waits a moment until what is committed is known here; returns how far that is certain.
+    async fn certainty(&self) -> Consistency {
+        let barrier = self.0.brain().barrier(ReadKind::Lease);
+        match tokio::time::timeout(BARRIER_MAX, barrier).await {
+            Ok(Ok(())) => Consistency::Lease,
+            Ok(Err(_)) | Err(_) => Consistency::Stale,
+        }
+    }
+}
+
+fn target(asked: &LookRequest) -> String {
+    format!("service/{}", asked.service)
+}
+
 #[tonic::async_trait]
 impl QueriesRpc for QueriesApi {
     type ServiceLogsStream = Events;
@@ -87,6 +134,33 @@ impl QueriesRpc for QueriesApi {
         #[expect(clippy::disallowed_methods, reason = "ends with its reader")]
         tokio::spawn(read_logs(Arc::clone(&self.0), sources, tell));
         Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+    }
+
+    async fn service_status(
+        &self,
+        request: Request<ServiceLookRequest>,
+    ) -> Result<Response<Document>, Status> {
+        let (asked, targets) = self.about(request, Verb::ServiceStatus).await?;
+        let question = Question::Status(StatusQuestion { service: asked.service.clone() });
+        let answers = poll::<ServiceStatus>(&self.0, targets.each(&question));
+        let (answers, certainty) = tokio::join!(answers, self.certainty());
+        let documents = Documents::new(Arc::clone(self.0.brain()));
+        let document = documents.service_status(&asked.service, &targets, answers);
+        let mut document = document.map_err(|problem| status(&problem))?;
+        document.set_consistency(certainty);
+        Ok(Response::new(document))
+    }
+
+    async fn service_top(
+        &self,
+        request: Request<ServiceLookRequest>,
+    ) -> Result<Response<Document>, Status> {
+        let (asked, targets) = self.about(request, Verb::ServiceTop).await?;
+        let services = vec![asked.service.clone()];
+        let question = Question::Use(UseQuestion { services });
+        let answers = poll::<NodeUse>(&self.0, targets.each(&question)).await;
+        let view = view::used(&asked.service, &targets.nodes, &targets.unknown, answers);
+        Ok(Response::new(Documents::new(Arc::clone(self.0.brain())).document(&view)))
     }
 }
 

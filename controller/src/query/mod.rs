@@ -3,8 +3,9 @@
 //!
 //! ```text
 //!  api/queries.rs ─▶ logs ─▶ Queries::ask ─┬─▶ desk of the node's stream here
-//!                             ▲            └─▶ relay: another controller, and the desk there
-//!                           merge
+//!               │     ▲            ▲       └─▶ relay: another controller, and the desk there
+//!               │   merge          │
+//!               └────▶ poll ───────┘
 //! ```
 //!
 //! Every hop passes on only what the next one has room for, so a slow reader slows the agent's
@@ -13,7 +14,9 @@
 mod desk;
 mod logs;
 mod merge;
+mod poll;
 mod relay;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ use trireme_proto::wire::AskPart;
 
 pub use desk::{Answer, Asked, Desk, Part};
 pub use logs::{Sources, read as read_logs};
+pub use poll::{Answers, poll};
+pub use targets::Targets;
 
 use crate::brain::Brain;
 use relay::Relay;

@@ -51,7 +51,7 @@ pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
 }
 
 /// Returns how operators have put a node aside, if they have.
-fn aside(lens: Lens<'_>, id: &NodeId, node: &Node) -> Option<String> {
+pub(super) fn aside(lens: Lens<'_>, id: &NodeId, node: &Node) -> Option<String> {
     let words = |what: &str, remark: &Remark| {
         format!("{what} by {} since {}: {}", remark.actor, remark.at, remark.reason)
     };

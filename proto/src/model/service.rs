@@ -37,6 +37,27 @@ pub struct Service {
     /// How an upgrade proceeds.
     #[serde(default)]
     pub upgrade: UpgradePolicy,
+    /// What it takes to restart, recreate or stop it by hand, besides the ledger's word; for what
+    /// clients miss at once, such as a database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<ByHand>,
+}
+
+/// What it takes to restart, recreate or stop a service by hand. A start asks for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ByHand {
+    /// Whether whoever asks repeats the service's name: `--confirm SERVICE`.
+    pub confirm: bool,
+    /// People who must agree before it begins; nobody if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<ApprovalPolicy>,
+}
+
+impl Default for ByHand {
+    fn default() -> Self {
+        Self { confirm: true, approvals: None }
+    }
 }
 
 /// Selects nodes by labels; all must match.

@@ -15,6 +15,7 @@
 mod cli;
 mod docker;
 mod engine;
+mod look;
 mod pins;
 mod record;
 mod state;

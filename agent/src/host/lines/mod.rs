@@ -14,8 +14,10 @@
 mod journal;
 mod open;
 mod reader;
-mod stamp;
+pub(super) mod stamp;
 mod tail;
+
+pub(crate) use stamp::stamp as any_stamp;
 #[cfg(test)]
 mod tests;
 

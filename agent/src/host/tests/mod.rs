@@ -2,6 +2,7 @@
 
 pub(crate) mod fetch;
 mod killed;
+mod look;
 pub(crate) mod support;
 
 use std::fs;

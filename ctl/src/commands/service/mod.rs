@@ -2,6 +2,8 @@
 
 mod logs;
 mod operate;
+mod status;
+mod top;
 
 use trireme_proto::plan::Operation;
 
@@ -11,6 +13,8 @@ use crate::error::{Failure, Outcome};
 /// What to do with services.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    Status(status::Args),
+    Top(top::Args),
     Logs(logs::Args),
     /// Start what does not serve
     ///
@@ -37,6 +41,8 @@ pub enum Command {
 /// Runs one of them.
 pub(super) async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
     match command {
+        Command::Status(args) => status::run(app, args).await,
+        Command::Top(args) => top::run(app, args).await,
         Command::Logs(args) => logs::run(app, args).await,
         Command::Start(args) => operate::run(app, Operation::Start, args).await,
         Command::Stop(args) => operate::run(app, Operation::Stop, args).await,

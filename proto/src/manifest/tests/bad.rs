@@ -142,7 +142,7 @@ fn tells_of_a_missing_or_unknown_kind() {
     assert_refused(
         "name: aws\n",
         &["1:1: `kind` is missing: kinds are `Region`, `Service`, `Release`, \
-           `AlertRule`, `Channel`"],
+           `AlertRule`, `Channel`, `Checklist`"],
     );
     assert_refused(
         "\
@@ -154,22 +154,22 @@ name: web
     assert_refused(
         "kind: Deployment\n",
         &["1:7: there is no kind `Deployment`: kinds are `Region`, `Service`, `Release`, \
-           `AlertRule`, `Channel`"],
+           `AlertRule`, `Channel`, `Checklist`"],
     );
     assert_refused(
         "kind: [Region]\n",
         &["1:7: `kind` must be a text, not a list: kinds are `Region`, `Service`, `Release`, \
-           `AlertRule`, `Channel`"],
+           `AlertRule`, `Channel`, `Checklist`"],
     );
     assert_refused(
         "- kind: Region\n",
         &["1:1: a document is a map of fields, not a list: kinds are `Region`, `Service`, \
-             `Release`, `AlertRule`, `Channel`"],
+             `Release`, `AlertRule`, `Channel`, `Checklist`"],
     );
     assert_refused(
         "Region\n",
         &["1:1: a document is a map of fields, not the text `Region`: kinds are `Region`, \
-             `Service`, `Release`, `AlertRule`, `Channel`"],
+             `Service`, `Release`, `AlertRule`, `Channel`, `Checklist`"],
     );
 }
 
