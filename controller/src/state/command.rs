@@ -250,14 +250,7 @@ impl Body {
             Self::RemoveNode { node, .. } => ("node.remove", format!("node/{node}")),
             Self::StartUpgrade { plan, .. } => ("upgrade.start", plan.to_string()),
             Self::Operate { service, operation, .. } => {
-                let action = match operation {
-                    Operation::Upgrade => "service.upgrade",
-                    Operation::Restart => "service.restart",
-                    Operation::Recreate => "service.recreate",
-                    Operation::Stop => "service.stop",
-                    Operation::Start => "service.start",
-                };
-                (action, format!("service/{service}"))
+                (operated(*operation), format!("service/{service}"))
             }
             Self::Drain { place, .. } => ("place.drain", place.to_string()),
             Self::SettleDrain { place, .. } => ("routing.settle", place.to_string()),
@@ -330,6 +323,17 @@ impl Body {
             Self::Alert { what } => what.reason(),
             _ => "",
         }
+    }
+}
+
+/// Returns the verb of an operation for the audit.
+fn operated(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Upgrade => "service.upgrade",
+        Operation::Restart => "service.restart",
+        Operation::Recreate => "service.recreate",
+        Operation::Stop => "service.stop",
+        Operation::Start => "service.start",
     }
 }
 
