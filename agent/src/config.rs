@@ -295,7 +295,7 @@ mod tests {
             "data: /var/lib/trireme-agent\n\
              controllers: [10.1.0.10:7401, {address: '[::1]:7401', region: aliyun}]\n\
              join: {address: 'join.example:7402', token_file: /etc/token}\n\
-             drivers: {compose: {projects: [dvn, 'pool-*'], files: [/opt]}}\n\
+             drivers: {compose: {projects: [dvn, 'pool-*'], files: [/opt]}, exec: [web]}\n\
              log: {format: json, level: warn}\n",
         )
         .unwrap();
@@ -321,6 +321,7 @@ mod tests {
                         files: vec!["/opt".into()],
                         ..ComposeHost::default()
                     },
+                    exec: vec!["web".parse().unwrap()],
                 },
                 link_local: false,
                 log: Log { format: LogFormat::Json, level: LogLevel::Warn },

@@ -12,7 +12,7 @@ use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
-use trireme_proto::query::ServiceStatus;
+use trireme_proto::query::{NodeUse, ServiceStatus};
 use trireme_proto::view::{
     AuditEntry, ControllerView, ControllersView, List, Manifests, NoteView, RegionView,
 };
@@ -256,8 +256,22 @@ impl Documents {
         }
     }
 
+    /// Returns how the fleet stands, given what nodes answered of what their services use.
+    pub fn fleet_status(
+        &self,
+        controllers: ControllersView,
+        answers: &Answers<NodeUse>,
+    ) -> Document {
+        self.document(&self.lens(|lens| view::fleet_status(lens, controllers, answers)))
+    }
+
     /// Asks every controller how it stands.
     pub async fn controllers(&self) -> Document {
+        self.document(&self.standings().await)
+    }
+
+    /// Returns how every controller says it stands.
+    pub async fn standings(&self) -> ControllersView {
         let fleet = self.brain.fleet();
         let leader = self.brain.leader();
         let term = self.brain.raft.watch_leadership().borrow().term;
@@ -279,7 +293,7 @@ impl Documents {
                 agents: standing.map(|(_, agents)| agents),
             });
         }
-        self.document(&ControllersView { fleet: fleet.name.clone(), term, leader, items })
+        ControllersView { fleet: fleet.name.clone(), term, leader, items }
     }
 
     /// Returns what a controller has applied and how many agents it has, if it answers.

@@ -7,6 +7,7 @@ pub mod approval;
 mod aside;
 pub mod look;
 pub mod people;
+pub mod status;
 
 use std::collections::BTreeMap;
 

@@ -16,6 +16,8 @@ use serde::{Deserialize, Deserializer};
 pub struct Drivers {
     /// docker-compose projects.
     pub compose: ComposeHost,
+    /// Services beside which admins may run programs; none where left out.
+    pub exec: Vec<Pattern>,
 }
 
 /// Which compose projects may be driven, and how.
@@ -57,7 +59,7 @@ pub struct Pattern(String);
 pub struct PatternError(String);
 
 impl Pattern {
-    fn allows(&self, name: &str) -> bool {
+    pub(super) fn allows(&self, name: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
             None => self.0 == name,

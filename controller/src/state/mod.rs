@@ -16,6 +16,7 @@ pub mod approval;
 pub mod aside;
 pub mod command;
 mod evidence;
+mod exec;
 pub mod fleet;
 pub mod hints;
 pub mod ledger;
@@ -28,4 +29,5 @@ pub mod waves;
 
 pub use apply::{Effects, apply};
 pub use command::{Actor, Body, Command, Evidence, NodeEvidence, Outcome, Reply, Sighted};
+pub use exec::ExecStep;
 pub use fleet::Fleet;

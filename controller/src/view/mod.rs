@@ -8,6 +8,7 @@ mod metrics;
 mod node;
 mod people;
 mod service;
+mod status;
 mod upgrade;
 mod why;
 
@@ -24,6 +25,7 @@ pub use metrics::{NODES_MAX, metrics};
 pub use node::node;
 pub use people::users;
 pub use service::{region, service};
+pub use status::fleet_status;
 pub use upgrade::{operation, plan, upgrade};
 pub use why::why;
 

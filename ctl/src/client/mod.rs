@@ -5,6 +5,7 @@
 //! Every attempt carries the same origin, by which the fleet knows a request it has already
 //! applied. All of it ends at the deadline that the operator set.
 
+mod exec;
 mod guard;
 mod logs;
 mod rpc;
@@ -31,6 +32,7 @@ use trireme_proto::time::Span;
 use trireme_proto::tls::{Credentials, Server};
 use trireme_proto::wire::Origin;
 
+pub use self::exec::{Exec, Said};
 pub use self::guard::Guard;
 pub use self::logs::{Heard, Logs};
 pub use self::rpc::Reply;
