@@ -7,15 +7,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::Instant;
-use trireme_proto::id::{ControllerId, ServiceId, UpgradeId, Version};
+use trireme_proto::id::{ChecklistId, ControllerId, RunId, ServiceId, UpgradeId, Version};
 use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::query::ServiceStatus;
-use trireme_proto::view::{
-    AuditEntry, ControllerView, ControllersView, List, Manifests, NoteView, RegionView,
-};
+use trireme_proto::view::{AuditEntry, List, Manifests, NoteView, RegionView};
 use trireme_proto::wire::{DigestRequest, Document};
 
 use crate::audit::PAGE_MAX;
@@ -55,6 +53,7 @@ impl Documents {
             index: self.brain.read(|fleet| fleet.index),
             age_ms: age,
             controller: self.brain.name.to_string(),
+            controllers: self.brain.read(view::addresses),
             ..Document::default()
         }
     }
@@ -152,15 +151,16 @@ impl Documents {
         Ok(self.document(&view))
     }
 
+    /// Returns one run of a checklist.
+    pub fn checklist_run(&self, name: &ChecklistId, id: RunId) -> Result<Document, Problem> {
+        let view = self.lens(|lens| view::checklist_run(lens, name, id));
+        view.map(|view| self.document(&view))
+            .ok_or_else(|| Problem::new(Code::NotFound, format!("checklist {name} has no {id}")))
+    }
+
     /// Returns whether the fleet is frozen.
     pub fn freeze(&self) -> Document {
         self.document(&self.lens(view::freeze))
-    }
-
-    /// Returns everything of a kind.
-    pub fn list(&self, kind: &str) -> Result<Document, Problem> {
-        let items = self.lens(|lens| list(lens, kind))?;
-        Ok(self.document(&List { items: items.into_iter().map(|(_, json)| json).collect() }))
     }
 
     /// Returns the notes on all objects, or on one.
@@ -256,32 +256,6 @@ impl Documents {
         }
     }
 
-    /// Asks every controller how it stands.
-    pub async fn controllers(&self) -> Document {
-        let fleet = self.brain.fleet();
-        let leader = self.brain.leader();
-        let term = self.brain.raft.watch_leadership().borrow().term;
-        let mut items = Vec::new();
-        for (name, controller) in &fleet.controllers {
-            let standing = self.standing(name).await;
-            let role = match (&standing, leader.as_ref() == Some(name)) {
-                (None, _) => "unreachable",
-                (Some(_), true) => "leader",
-                (Some(_), false) => "follower",
-            };
-            items.push(ControllerView {
-                name: name.clone(),
-                raft_id: controller.raft_id,
-                region: controller.region.clone(),
-                role: role.to_owned(),
-                address: controller.address.clone(),
-                applied: standing.map(|(applied, _)| applied),
-                agents: standing.map(|(_, agents)| agents),
-            });
-        }
-        self.document(&ControllersView { fleet: fleet.name.clone(), term, leader, items })
-    }
-
     /// Returns what a controller has applied and how many agents it has, if it answers.
     async fn standing(&self, name: &ControllerId) -> Option<(u64, u32)> {
         if *name == self.brain.name {
@@ -350,7 +324,9 @@ fn manifests(lens: Lens<'_>) -> Manifests {
     let rules = rules.map(|record| Object::AlertRule(record.manifest.clone()));
     let channels = fleet.alerts.channels.values();
     let channels = channels.map(|record| Object::Channel(record.manifest.clone()));
-    let objects = regions.chain(services).chain(releases).chain(channels).chain(rules);
+    let lists = fleet.checklists.values();
+    let lists = lists.map(|record| Object::Checklist(record.manifest.clone()));
+    let objects = regions.chain(services).chain(releases).chain(channels).chain(rules).chain(lists);
     Manifests {
         revision: fleet.revision,
         objects: objects.collect(),
@@ -390,6 +366,7 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         "alert" => named(&alert::incidents(lens), |v| v.id.to_string()),
         "silence" => named(&alert::silences(lens), |v| v.id.to_string()),
         "notice" => named(&alert::notices(lens), |v| v.id.to_string()),
+        "checklist" => named(&view::checklists(lens), |v| v.checklist.name.to_string()),
         "token" => view::tokens(lens).into_iter().map(|v| (v.id.clone(), json(&v))).collect(),
         "drain" => {
             view::drains(lens).into_iter().map(|v| (v.place.to_string(), json(&v))).collect()
@@ -400,7 +377,8 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         other => {
             return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`")).hint(
                 "kinds are region, service, release, node, upgrade, grant, drain, override, token, \
-                 note, alertrule, channel, alert, silence and notice",
+                 note, alertrule, channel, alert, silence, notice and \
+                 checklist",
             ));
         }
     };

@@ -167,7 +167,7 @@ verbs! {
     ServiceTop = "service.top", Read Services;
     /// Declares manifests.
     ManifestApply = "manifest.apply", Change Fleet;
-    /// Takes a rule or a channel out of the manifests.
+    /// Takes a rule, a channel or a checklist out of the manifests.
     ManifestDelete = "manifest.delete", Change Fleet;
     /// Makes a token that lets a node in.
     TokenCreate = "token.create", Change Fleet;
@@ -175,6 +175,14 @@ verbs! {
     NodeRemove = "node.remove", Change Fleet;
     /// Hands the lead over.
     ControllerTransfer = "controller.transfer", Change Fleet;
+    /// Takes one more controller into the group.
+    ControllerAdd = "controller.add", Change Fleet;
+    /// Sends a controller away for ever.
+    ControllerRemove = "controller.remove", Change Fleet;
+    /// Has another controller take the place of one.
+    ControllerReplace = "controller.replace", Change Fleet;
+    /// Takes a controller back whose disk was emptied.
+    ControllerRepair = "controller.repair", Change Fleet;
 
     /// Starts an upgrade.
     UpgradeStart = "upgrade.start", Change Services;
@@ -210,6 +218,13 @@ verbs! {
     /// Sends a message that only shows that a channel works.
     AlertTest = "alert.test", Change Services;
 
+    /// Has a checklist looked up.
+    ChecklistRun = "checklist.run", Change Services;
+    /// Answers an item of a checklist.
+    ChecklistAnswer = "checklist.answer", Change Services;
+    /// Ends a run of a checklist.
+    ChecklistClose = "checklist.close", Change Services;
+
     /// Agrees to a plan before it starts.
     PlanApprove = "plan.approve", Change Services;
 
@@ -224,6 +239,8 @@ verbs! {
 
     /// Lists approvals and reviews.
     ReviewList = "review.list", Read Reviews;
+    /// Answers an item of a checklist that is for those who review.
+    ChecklistReview = "checklist.review", Change Reviews;
     /// Records that somebody has looked.
     ReviewRecord = "review.record", Change Reviews;
 

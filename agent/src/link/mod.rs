@@ -39,7 +39,7 @@ pub use backoff::{BASE as PAUSE_BASE, LIMIT as PAUSE_LIMIT, next as next_pause};
 pub use join::{JoinError, join};
 pub use order::Known;
 pub use session::WELCOME_TIMEOUT;
-pub use store::{Store, StoreError};
+pub use store::{Store, StoreError, Told};
 
 use crate::clock;
 use crate::query::Respond;
@@ -153,7 +153,7 @@ impl Link {
             let told = self.store.controllers();
             let random = getrandom::u64().unwrap_or_default();
             let order =
-                order::candidates(&told, &self.configured, &region, avoid.as_deref(), random);
+                order::candidates(&told.known, &self.configured, &region, avoid.as_deref(), random);
             avoid = None;
             if order.is_empty() {
                 warn!("no controller is known: name one under `controllers`");

@@ -67,7 +67,9 @@ fn unreadable(error: &LinesError) -> Problem {
         LinesError::Undeclared { .. } | LinesError::Missing { .. } => Code::NotFound,
         LinesError::Refused { .. } => Code::Denied,
         LinesError::Grep(_) => Code::Usage,
-        LinesError::Template { .. } | LinesError::Io { .. } => Code::Failed,
+        LinesError::Template { .. } | LinesError::Journal { .. } | LinesError::Io { .. } => {
+            Code::Failed
+        }
     };
     Problem::new(code, error.to_string())
 }

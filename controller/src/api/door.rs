@@ -25,8 +25,10 @@ pub fn door(service: &str, method: &str) -> Option<Door> {
         "Agent" => Some(Door::Agent),
         "Peer" | "Raft" | "Relay" => Some(Door::Controller),
         "Operator" => operator(method).map(Door::Person),
+        "Controllers" => controllers(method).map(Door::Person),
         "Operations" => operations(method).map(Door::Person),
         "Alerts" => alerts(method).map(Door::Person),
+        "Checklists" => checklists(method).map(Door::Person),
         "People" => people(method).map(Door::Person),
         "Approval" => approval(method).map(Door::Person),
         "Audit" => audit(method).map(Door::Person),
@@ -58,6 +60,16 @@ fn operator(method: &str) -> Option<Verb> {
     })
 }
 
+fn controllers(method: &str) -> Option<Verb> {
+    Some(match method {
+        "AddController" => Verb::ControllerAdd,
+        "RemoveController" => Verb::ControllerRemove,
+        "ReplaceController" => Verb::ControllerReplace,
+        "RepairController" => Verb::ControllerRepair,
+        _ => return None,
+    })
+}
+
 fn operations(method: &str) -> Option<Verb> {
     Some(match method {
         "Operate" => Verb::ServiceOperate,
@@ -79,6 +91,16 @@ fn alerts(method: &str) -> Option<Verb> {
         "Silence" => Verb::AlertSilence,
         "Unsilence" => Verb::AlertUnsilence,
         "TestChannel" => Verb::AlertTest,
+        _ => return None,
+    })
+}
+
+fn checklists(method: &str) -> Option<Verb> {
+    Some(match method {
+        "Run" => Verb::ChecklistRun,
+        "Answer" => Verb::ChecklistAnswer,
+        "AnswerReview" => Verb::ChecklistReview,
+        "Close" => Verb::ChecklistClose,
         _ => return None,
     })
 }

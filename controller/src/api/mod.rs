@@ -8,6 +8,8 @@ mod alerts;
 mod approval;
 mod audit;
 mod authorize;
+mod checklists;
+mod controllers;
 mod door;
 mod enrol;
 mod gate;

@@ -17,8 +17,10 @@ use trireme_proto::token::SecretHash;
 use trireme_proto::view::Applied;
 
 use super::alert::AlertStep;
+use super::checklist::{ChecklistStep, Tally};
 
 use super::approval::Reviewed;
+use super::controllers;
 pub use super::evidence::{Evidence, NodeEvidence};
 use super::fleet::Controller;
 use super::people;
@@ -102,7 +104,13 @@ pub enum Body {
     /// Agrees to a plan before it starts.
     Approve { plan: PlanId },
     /// Lets its actor start a plan without the approvals it needs.
-    BreakGlass { plan: PlanId, reason: String },
+    BreakGlass {
+        plan: PlanId,
+        reason: String,
+        /// What is to be done where, of a plan that changes no release.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<(Operation, Scope)>,
+    },
     /// Records that somebody has looked at what was done.
     Review { of: Reviewed, note: String, incident: Option<String> },
     /// Leaves a remark on an object, or removes it with an empty one.
@@ -129,6 +137,8 @@ pub enum Body {
     /// Hands leadership to another controller; the leader acts on it once it is recorded.
     TransferLeader { to: ControllerId },
 
+    /// Changes the controllers as a group.
+    Regroup { step: controllers::Step },
     /// A controller has become leader.
     Lead { controller: ControllerId },
     /// Has artifacts fetched on nodes of a wave.
@@ -162,6 +172,8 @@ pub enum Body {
     Presence { lost: Vec<NodeId>, seen: Vec<NodeId> },
     /// About alerts: what the leader sees and sends, and what people ask.
     Alert { what: AlertStep },
+    /// About checklists: what is due and found, and what people answer.
+    Checklist { what: ChecklistStep },
 }
 
 /// What a controller saw of a node, when it differs from what is replicated.
@@ -204,8 +216,12 @@ pub enum Outcome {
     Incident(IncidentId),
     /// It is about this silence.
     Silence(SilenceId),
+    /// How a run of a checklist stands.
+    Checked(Tally),
     /// A message is on its way.
     Notice(NoticeId),
+    /// It is about this change of the controllers.
+    Regroup(u64),
     /// Somebody has logged in, or goes on with a login.
     LoggedIn { name: UserName, login: String, until: WallTime },
     /// Others must approve it first; who proposed it is on record.
@@ -234,14 +250,7 @@ impl Body {
             Self::RemoveNode { node, .. } => ("node.remove", format!("node/{node}")),
             Self::StartUpgrade { plan, .. } => ("upgrade.start", plan.to_string()),
             Self::Operate { service, operation, .. } => {
-                let action = match operation {
-                    Operation::Upgrade => "service.upgrade",
-                    Operation::Restart => "service.restart",
-                    Operation::Recreate => "service.recreate",
-                    Operation::Stop => "service.stop",
-                    Operation::Start => "service.start",
-                };
-                (action, format!("service/{service}"))
+                (operated(*operation), format!("service/{service}"))
             }
             Self::Drain { place, .. } => ("place.drain", place.to_string()),
             Self::SettleDrain { place, .. } => ("routing.settle", place.to_string()),
@@ -266,6 +275,7 @@ impl Body {
             Self::Note { object, .. } => ("note.set", object.clone()),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
             Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),
+            Self::Regroup { step } => step.describe(),
             Self::Lead { controller } => ("controller.lead", format!("controller/{controller}")),
             Self::Stage { upgrade: id, wave, .. } => ("upgrade.stage", upgrade(id, wave)),
             Self::Skip { upgrade: id, wave, .. } => ("upgrade.skip", upgrade(id, wave)),
@@ -285,7 +295,45 @@ impl Body {
             Self::Reports { node, .. } => ("node.report", format!("node/{node}")),
             Self::Presence { lost, seen } => ("node.presence", names(lost.iter().chain(seen))),
             Self::Alert { what } => what.describe(),
+            Self::Checklist { what } => what.describe(),
         }
+    }
+
+    /// Returns why it is asked for, in the words of whoever asks; empty where nobody says.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::RemoveNode { reason, .. }
+            | Self::Operate { reason, .. }
+            | Self::PauseUpgrade { reason, .. }
+            | Self::AbortUpgrade { reason, .. }
+            | Self::RollbackUpgrade { reason, .. }
+            | Self::ReleaseGrant { reason, .. }
+            | Self::BreakGlass { reason, .. }
+            | Self::Drain { reason, .. }
+            | Self::Return { reason, .. }
+            | Self::Cordon { reason, .. }
+            | Self::Freeze { reason }
+            | Self::Thaw { reason }
+            | Self::Override { reason, .. }
+            | Self::EndOverride { reason, .. }
+            | Self::StandDown { reason, .. }
+            | Self::Fail { reason, .. } => reason,
+            Self::Review { note, .. } => note,
+            Self::People { change } => change.reason(),
+            Self::Alert { what } => what.reason(),
+            _ => "",
+        }
+    }
+}
+
+/// Returns the verb of an operation for the audit.
+fn operated(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Upgrade => "service.upgrade",
+        Operation::Restart => "service.restart",
+        Operation::Recreate => "service.recreate",
+        Operation::Stop => "service.stop",
+        Operation::Start => "service.start",
     }
 }
 

@@ -14,7 +14,9 @@ pub mod alert;
 pub mod apply;
 pub mod approval;
 pub mod aside;
+pub mod checklist;
 pub mod command;
+pub mod controllers;
 mod evidence;
 pub mod fleet;
 pub mod hints;
@@ -26,6 +28,6 @@ pub mod traffic;
 pub mod upgrade;
 pub mod waves;
 
-pub use apply::{Effects, apply};
+pub use apply::{Effects, Position, apply};
 pub use command::{Actor, Body, Command, Evidence, NodeEvidence, Outcome, Reply, Sighted};
 pub use fleet::Fleet;

@@ -135,6 +135,14 @@ impl Change {
             Self::Use { name } => user("user.use", name),
         }
     }
+
+    /// Returns why, where somebody is asked for it.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Disable { reason, .. } | Self::Remove { reason, .. } => reason,
+            _ => "",
+        }
+    }
 }
 
 /// Somebody who asks, as the connection proves them.

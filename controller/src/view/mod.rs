@@ -3,6 +3,8 @@
 pub mod alert;
 mod approval;
 mod aside;
+mod checklist;
+mod controllers;
 mod look;
 mod metrics;
 mod node;
@@ -19,6 +21,8 @@ use trireme_proto::view::{GrantView, NoteView, ReleaseView, TokenListed};
 
 pub use approval::{attention, reviews};
 pub use aside::{drains, freeze, overrides};
+pub use checklist::{checklist_run, checklists};
+pub use controllers::{addresses, listed};
 pub use look::{status, totals, used};
 pub use metrics::{NODES_MAX, metrics};
 pub use node::node;

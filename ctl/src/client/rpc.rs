@@ -16,6 +16,8 @@ use trireme_proto::view::{
 use trireme_proto::wire::alerts_client::AlertsClient;
 use trireme_proto::wire::approval_client::ApprovalClient;
 use trireme_proto::wire::audit_client::AuditClient;
+use trireme_proto::wire::checklists_client::ChecklistsClient;
+use trireme_proto::wire::controllers_client::ControllersClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::people_client::PeopleClient;
@@ -134,6 +136,17 @@ rpcs! { OperatorClient:
     list_audit(ListAuditRequest) -> List<AuditEntry>;
 }
 
+rpcs! { ControllersClient:
+    /// Takes one more controller into the group.
+    add_controller(ChangeControllerRequest) -> ControllersView;
+    /// Sends a controller away for ever.
+    remove_controller(ChangeControllerRequest) -> ControllersView;
+    /// Has another controller take the place of one.
+    replace_controller(ChangeControllerRequest) -> ControllersView;
+    /// Takes a controller back whose disk was emptied.
+    repair_controller(ChangeControllerRequest) -> ControllersView;
+}
+
 rpcs! { OperationsClient:
     /// Lets nobody take anything new.
     freeze(FreezeRequest) -> FreezeView;
@@ -203,6 +216,42 @@ rpcs! { QueriesClient:
     service_top(ServiceLookRequest) -> UseView;
 }
 
+/// Of checklists; `run` and `answer` say too little beside the methods of others.
+impl Client {
+    /// Has a checklist looked up; a dry run is answered with how it would stand.
+    pub async fn run_checklist<T: DeserializeOwned>(
+        &self,
+        request: wire::RunChecklistRequest,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| ChecklistsClient::new(door).run(request.clone()).await).await
+    }
+
+    /// Answers an item, in the role of one who reviews or of one who operates.
+    pub async fn answer_item<T: DeserializeOwned>(
+        &self,
+        request: wire::AnswerItemRequest,
+        review: bool,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| {
+            let mut client = ChecklistsClient::new(door);
+            if review {
+                client.answer_review(request.clone()).await
+            } else {
+                client.answer(request.clone()).await
+            }
+        })
+        .await
+    }
+
+    /// Ends a run of a checklist.
+    pub async fn close_checklist<T: DeserializeOwned>(
+        &self,
+        request: wire::CloseChecklistRequest,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| ChecklistsClient::new(door).close(request.clone()).await).await
+    }
+}
+
 rpcs_of_any! { OperatorClient:
     /// Reads objects; which view it is depends on the kind asked for.
     get(GetRequest);
@@ -228,10 +277,11 @@ impl Client {
         &self,
         call: impl AsyncFn(Door) -> Result<tonic::Response<Document>, tonic::Status>,
     ) -> Result<Reply<T>, Failure> {
-        let (document, position) = self.ask(Patience::Rounds, call).await?;
+        let (document, address) = self.ask(Patience::Rounds, call).await?;
+        self.learn(&document);
         let mut reply = Reply::read(&document)?;
         if reply.controller.is_empty() {
-            reply.controller.clone_from(&self.endpoints[position].address);
+            reply.controller = address;
         }
         Ok(reply)
     }

@@ -11,7 +11,7 @@ use crate::manifest;
 use crate::output::Page;
 use crate::output::table::table;
 
-/// Declare regions, services, releases, alert rules and channels
+/// Declare regions, services, releases, alert rules, channels and checklists
 ///
 /// All documents are checked before anything is sent, and all are applied or none. Objects that
 /// are not in the files stay as they are. A change that would leave too few regions serving is

@@ -56,7 +56,8 @@ async fn print(app: &App, client: &Client, args: &Args) -> Result<(), Failure> {
         | Kind::Alertrule
         | Kind::Channel
         | Kind::Silence
-        | Kind::Notice => None,
+        | Kind::Notice
+        | Kind::Checklist => None,
     };
     let whole = serde_json::json!({
         "kind": kind, "object": object, "why": why.as_ref().map(|why| &why.json),
@@ -82,7 +83,8 @@ fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result
         | Kind::Channel
         | Kind::Alert
         | Kind::Silence
-        | Kind::Notice => describe::fields(&object).into(),
+        | Kind::Notice
+        | Kind::Checklist => describe::fields(&object).into(),
     };
     Ok(match why {
         Some(why) => text.gap().line(describe::why(why, style)),

@@ -10,7 +10,7 @@ use crate::App;
 use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome};
 use crate::output::table::Table;
-use crate::output::{alert, table};
+use crate::output::{alert, checklist, table};
 
 /// List objects
 ///
@@ -77,6 +77,9 @@ pub(super) enum Kind {
     /// Messages, and what became of each
     #[value(alias = "notices")]
     Notice,
+    /// What is looked at again and again
+    #[value(alias = "checklists")]
+    Checklist,
 }
 
 impl Kind {
@@ -98,6 +101,7 @@ impl Kind {
             Self::Alert => "alert",
             Self::Silence => "silence",
             Self::Notice => "notice",
+            Self::Checklist => "checklist",
         }
     }
 }
@@ -168,6 +172,7 @@ pub(super) async fn print(
         Kind::Alert => list(app, client, request, alert::incidents).await,
         Kind::Silence => list(app, client, request, alert::silences).await,
         Kind::Notice => list(app, client, request, alert::notices).await,
+        Kind::Checklist => list(app, client, request, checklist::lists).await,
     }
 }
 

@@ -6,6 +6,7 @@ mod apply;
 mod approve;
 mod audit;
 mod ca;
+mod checklist;
 mod completion;
 mod context;
 mod controller;
@@ -73,6 +74,9 @@ pub enum Command {
     /// See alerts, look after them, silence them, test where they go
     #[command(subcommand)]
     Alert(alert::Command),
+    /// Go through checklists: what is looked at again and again
+    #[command(subcommand)]
+    Checklist(checklist::Command),
     /// List and release grants: everything that takes capacity away
     #[command(subcommand)]
     Grants(grants::Command),
@@ -128,6 +132,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Why(args) => why::run(app, args).await,
         Command::Note(args) => note::run(app, args).await,
         Command::Alert(command) => alert::run(app, command).await,
+        Command::Checklist(command) => checklist::run(app, command).await,
         Command::Grants(command) => grants::run(app, command).await,
         Command::Node(command) => node::run(app, command).await,
         Command::Token(command) => token::run(app, command).await,

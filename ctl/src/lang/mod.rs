@@ -108,7 +108,6 @@ impl Catalogue {
         }
         self.patterns.iter().find_map(|(parts, chinese)| {
             // What varies may be a sentence too, and is shorter than all of it.
-            // One word may be a name.
             let said = |value: &str| {
                 if value.contains(' ') { in_chinese(value) } else { value.to_owned() }
             };

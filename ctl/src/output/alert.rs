@@ -89,11 +89,18 @@ pub fn incidents(items: &[IncidentView]) -> Table {
             item.lasted.to_string(),
             state,
             list(item.told.keys()),
-            format!("{}: {}", item.summary, item.evidence),
+            what(item),
         ]
     };
     let header = ["NAME", "SEVERITY", "RULE", "LASTS", "STATE", "TOLD", "WHAT"];
     table(header, items.iter().map(row).collect(), "no alerts").cut(&["TOLD", "WHAT"])
+}
+
+/// Returns what is wrong, and what is recommended.
+fn what(item: &IncidentView) -> String {
+    let recommended = item.recommended.as_ref().filter(|_| item.state != "resolved");
+    let recommended = recommended.map(|command| format!("; recommended: {command}"));
+    format!("{}: {}{}", item.summary, item.evidence, recommended.unwrap_or_default())
 }
 
 /// Returns silences.

@@ -6,6 +6,7 @@
 
 pub mod alert;
 pub mod approval;
+pub mod checklist;
 pub mod describe;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -199,20 +200,6 @@ impl Out {
         }
         let look = Look { style: self.style, wide: self.form == Form::Wide, lang: self.lang };
         self.text(&page.into().render(look))
-    }
-
-    /// Prints how things are now, in place of how they were: over what is on a terminal, below it
-    /// elsewhere.
-    pub fn screen<P: Into<Page>>(
-        &self,
-        json: &Value,
-        human: impl FnOnce() -> P,
-    ) -> Result<(), Failure> {
-        if self.form.is_text() && self.style.live {
-            put(&self.stdout, CLEAR, false)?;
-        }
-        self.event(json, human)?;
-        if self.form.is_text() { put(&self.stdout, "", true) } else { Ok(()) }
     }
 
     /// Prints one quiet line on stderr that is no part of the result.

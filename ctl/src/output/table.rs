@@ -328,15 +328,22 @@ pub fn controllers(view: &ControllersView) -> Page {
             item.region.to_string(),
             item.role.clone(),
             item.address.clone(),
-            known(item.applied),
-            known(item.agents),
             item.raft_id.to_string(),
+            known(item.applied),
+            known(item.lag),
+            known(item.agents),
+            item.version.clone().unwrap_or_else(|| NONE.to_owned()),
         ]
     });
-    let header = ["NAME", "REGION", "ROLE", "ADDRESS", "APPLIED", "AGENTS", "RAFT-ID"];
+    let header = ["NAME", "REGION", "ROLE", "ADDRESS", "ID", "APPLIED", "LAG", "AGENTS", "VERSION"];
     let leader = view.leader.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
-    Page::from(format!("fleet {}, term {}, leader {leader}", view.fleet, view.term))
-        .table(table(header, rows.collect(), "no controllers").wide(&["RAFT-ID"]))
+    let page = Page::from(format!("fleet {}, term {}, leader {leader}", view.fleet, view.term))
+        .table(table(header, rows.collect(), "no controllers"));
+    let Some(change) = &view.change else { return page };
+    let waits = change.waits_for.as_ref().map(|why| format!("; waits: {why}"));
+    let (number, what, actor) = (change.number, &change.what, &change.actor);
+    let (why, waits) = (&change.reason, waits.unwrap_or_default());
+    page.line(format!("change-{number} by {actor} ({why}): {what}{waits}"))
 }
 
 /// Returns entries of the audit log.
@@ -351,14 +358,17 @@ pub fn audit(items: &[AuditEntry]) -> Table {
             item.target.clone(),
             item.source.clone(),
             item.result.clone(),
+            item.reason.clone(),
             item.request_id.clone(),
             item.hash.clone(),
         ]
     };
-    let header =
-        ["SEQ", "TIME", "ACTOR", "ROLE", "ACTION", "TARGET", "SOURCE", "RESULT", "REQUEST", "HASH"];
+    let header = [
+        "SEQ", "TIME", "ACTOR", "ROLE", "ACTION", "TARGET", "SOURCE", "RESULT", "REASON",
+        "REQUEST", "HASH",
+    ];
     table(header, items.iter().map(row).collect(), "no audit entries")
-        .cut(&["TARGET", "RESULT"])
+        .cut(&["TARGET", "RESULT", "REASON"])
         .wide(&["REQUEST", "HASH"])
 }
 

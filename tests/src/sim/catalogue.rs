@@ -83,6 +83,7 @@ pub fn controllers(config: &Config) -> BTreeMap<ControllerId, Controller> {
                 address: format!("127.0.0.{index}:1"),
                 enrol: format!("127.0.0.{index}:2"),
                 dns: format!("127.0.0.{index}:3"),
+                peer: format!("127.0.0.{index}:4"),
             };
             (controller(index), record)
         })
@@ -127,6 +128,7 @@ pub fn service(config: &Config, text: &str) -> Service {
             deadline: Deadline { step: Span(config.step_ms), fleet: Span(config.fleet_ms) },
             approvals: None,
         },
+        by_hand: None,
     }
 }
 

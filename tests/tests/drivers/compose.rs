@@ -82,6 +82,7 @@ volumes: {data: {}}
                 socket: self.engine.socket().to_owned(),
                 ..ComposeHost::default()
             },
+            ..Drivers::default()
         }
     }
 

@@ -31,6 +31,7 @@ impl Machine {
         let observation = self.observe(service);
         let (driver, instances) = match unit.kind {
             Kind::Process => ("process", process::instances(service, &observation)),
+            Kind::Systemd => ("systemd", process::instances(service, &observation)),
             Kind::Compose => ("compose", self.docker().instances(&unit.dir, &self.node()).await?),
         };
         Ok(Some(Looked { driver, observation, instances }))

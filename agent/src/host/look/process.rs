@@ -1,4 +1,4 @@
-//! A look at a process of the agent's own.
+//! A look at a process of the agent's own, or at the main process of a unit.
 
 use tokio::time::Instant;
 use trireme_proto::id::ServiceId;
@@ -32,7 +32,8 @@ pub(super) fn sample(
     observation: &Observation,
     table: &[procfs::Row],
 ) -> Vec<Sample> {
-    let Some(leader) = observation.state.pid() else { return Vec::new() };
+    // A unit may run without a main process.
+    let Some(leader) = observation.state.pid().filter(|pid| *pid != 0) else { return Vec::new() };
     let members = procfs::family(leader, table);
     if members.is_empty() {
         return Vec::new();

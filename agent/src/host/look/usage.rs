@@ -57,11 +57,13 @@ impl Machine {
     async fn samples(&self, services: &[ServiceId]) -> Samples {
         let units = services.iter().filter_map(|service| Some((service, self.unit(service)?)));
         let units: Vec<_> = units.collect();
-        let needs_table = units.iter().any(|(_, unit)| unit.kind == Kind::Process);
+        let needs_table = units.iter().any(|(_, unit)| unit.kind != Kind::Compose);
         let table = if needs_table { blocking(procfs::table).await } else { Vec::new() };
         let each = units.into_iter().map(async |(service, unit)| {
             let samples = match unit.kind {
-                Kind::Process => Ok(process::sample(service, &self.observe(service), &table)),
+                Kind::Process | Kind::Systemd => {
+                    Ok(process::sample(service, &self.observe(service), &table))
+                }
                 Kind::Compose => self.docker().samples(&unit.dir, &self.node()).await,
             };
             (service.clone(), samples)

@@ -2,6 +2,8 @@
 
 mod alert;
 mod approval;
+mod checklist;
+mod controllers;
 mod delete;
 mod drain;
 mod grant;
@@ -153,6 +155,7 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         action: kept(action, "request"),
         target: kept(&target, "fleet"),
         result: kept(&result, "done"),
+        reason: kept(command.body.reason(), ""),
         source: kept(&command.actor.source, "unknown"),
         request_id: kept(&command.actor.request_id, ""),
         previous: head.hash.clone(),
@@ -214,16 +217,20 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             delete::delete(fleet, *base_revision, kind, name)
         }
         Body::Alert { what } => alert::step(fleet, context, what),
+        Body::Checklist { what } => checklist::step(fleet, context, what),
         Body::CreateToken { .. } => node::create_token(fleet, context),
         Body::Join { token, secret_hash, incarnation } => {
             node::join(fleet, context, token, secret_hash, incarnation)
         }
         Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
         Body::Approve { plan } => approval::approve(fleet, context, plan),
-        Body::BreakGlass { plan, reason } => approval::break_glass(fleet, context, plan, reason),
+        Body::BreakGlass { plan, reason, asked } => {
+            approval::break_glass(fleet, context, (plan, asked.as_ref()), reason)
+        }
         Body::Review { of, note, incident } => {
             approval::review(fleet, context, of, note, incident.as_deref())
         }
+        Body::Regroup { step } => controllers::regroup(fleet, context, step),
         Body::People { change } => people::change(fleet, context, change),
         Body::Note { object, text } => note::set(fleet, context, object, text),
         Body::Observe { nodes } => {

@@ -90,6 +90,9 @@ pub(super) fn change(
 
 /// Notes when a person last asked for anything.
 pub(super) fn note_use(fleet: &mut Fleet, command: &Command) {
+    if fleet.users.is_empty() {
+        return;
+    }
     let name = command.actor.subject.strip_prefix("user/");
     let Some(Ok(name)) = name.map(str::parse::<UserName>) else { return };
     if let Some(user) = fleet.users.get_mut(&name) {

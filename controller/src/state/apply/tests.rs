@@ -11,6 +11,7 @@ use trireme_proto::view::UpgradePhase;
 
 mod approval;
 mod aside;
+mod checklist;
 mod found;
 mod note;
 mod operate;

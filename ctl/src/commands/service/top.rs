@@ -1,19 +1,13 @@
 //! `trictl service top`: what a service uses of its nodes, once or again and again.
 
-use std::time::Duration;
-
-use serde_json::json;
-use tokio::time::sleep;
 use trireme_proto::id::{RegionId, ServiceId};
 use trireme_proto::query::LookRequest;
 
 use super::status::{request, whole};
 use crate::App;
-use crate::error::{Ending, EndingCode, Failure, Outcome};
-use crate::output::look;
-
-/// Time between two looks: each takes half a second of the nodes' own time.
-const AGAIN: Duration = Duration::from_secs(2);
+use crate::commands::look::{Again, look};
+use crate::error::{Failure, Outcome};
+use crate::output::look as output;
 
 /// Show what a service uses, by process or container
 ///
@@ -35,28 +29,19 @@ pub struct Args {
     #[arg(long = "node", value_name = "NODE")]
     nodes: Vec<String>,
 
-    /// Look again every two seconds until Ctrl-C
-    #[arg(long, short)]
-    watch: bool,
+    #[command(flatten)]
+    again: Again,
 }
 
 /// Asks and prints.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let Args { service, region, nodes, watch } = args;
+    let Args { service, region, nodes, again } = args;
     let request = request(&LookRequest { service, region, nodes });
     let client = app.client()?;
-    if !watch {
-        let reply = client.service_top(request).await?;
-        app.out.reply(&reply, look::top)?;
-        return whole(&reply.value.totals);
-    }
-    app.on_interrupt(Ending::new(EndingCode::Interrupted, "stopped looking"));
-    loop {
+    look(app, again, async || {
         let reply = client.service_top(request.clone()).await?;
-        app.out.screen(&json!(reply.json), || look::top(&reply.value))?;
-        if let Some(problem) = reply.value.totals.problem() {
-            app.out.note(&format!("{}: {}", problem.message, problem.why.join("; ")))?;
-        }
-        sleep(AGAIN).await;
-    }
+        app.out.reply(&reply, output::top)?;
+        whole(&reply.value.totals).map(drop)
+    })
+    .await
 }
