@@ -91,7 +91,7 @@ impl Journal {
             notice: None,
         };
         this.at = match (&question.from, question.tail) {
-            (Some(cursor), _) => Some(parse(cursor).ok_or_else(|| this.failed(NO_PLACE))?),
+            (Some(cursor), _) => Some(parse(cursor).ok_or_else(|| this.failed(&NO_PLACE))?),
             (None, Some(lines)) => this.find_tail(lines.min(TAIL_MAX)).await?,
             (None, None) => None,
         };
