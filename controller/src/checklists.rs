@@ -119,16 +119,14 @@ async fn open(brain: &Arc<Brain>, opening: Opening) -> bool {
         findings,
     };
     match lead(brain, Submission::by_controller(brain, Body::Checklist { what })).await {
-        Ok(reply) => match reply.outcome {
-            Outcome::Refused(problem) => {
+        Ok(reply) => {
+            if let Outcome::Refused(problem) = reply.outcome {
                 warn!(%checklist, period, %problem, "a checklist did not open");
-                false
+                return false;
             }
-            _ => {
-                debug!(%checklist, period, "a checklist opened");
-                true
-            }
-        },
+            debug!(%checklist, period, "a checklist opened");
+            true
+        }
         Err(problem) => {
             debug!(%checklist, period, %problem, "a checklist was not opened");
             false

@@ -108,9 +108,8 @@ impl Catalogue {
         }
         self.patterns.iter().find_map(|(parts, chinese)| {
             // What varies may be a sentence too, and is shorter than all of it.
-            let said = |value: &str| match value.contains(' ') {
-                true => in_chinese(value),
-                false => value.to_owned(),
+            let said = |value: &str| {
+                if value.contains(' ') { in_chinese(value) } else { value.to_owned() }
             };
             let varying: Vec<_> = varying(line, parts)?.into_iter().map(said).collect();
             Some(filled(chinese, &varying))

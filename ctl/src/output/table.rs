@@ -162,7 +162,7 @@ fn content(release: &Release) -> String {
 /// Returns where a release is fetched from.
 fn origin(release: &Release) -> String {
     match &release.artifact {
-        Some(artifact) => artifact.url.to_string(),
+        Some(artifact) => artifact.url.clone(),
         None => list(release.images.values()),
     }
 }

@@ -99,7 +99,7 @@ impl Journal {
         Ok(this)
     }
 
-    fn failed(&self, why: &dyn std::fmt::Display) -> LinesError {
+    fn failed(&self, why: &impl ToString) -> LinesError {
         LinesError::Journal { unit: self.unit.clone(), why: why.to_string() }
     }
 

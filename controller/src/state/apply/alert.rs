@@ -122,15 +122,14 @@ fn advise(fleet: &mut Fleet, key: &str, id: IncidentId, found: &Opened) -> Optio
         return Some(Advice::Withheld(now));
     }
     fleet.alerts.advised.insert(key.to_owned(), now.after(recommend.every));
-    let mut command = format!("trictl service {} {service}", recommend.operation.word());
-    if let Some(node) = &found.subject.node {
-        command.push_str(&format!(" --node {node}"));
-    }
+    let operation = recommend.operation.word();
+    let node = found.subject.node.as_ref();
+    let node = node.map(|node| format!(" --node {node}")).unwrap_or_default();
     let by_hand = fleet.services.get(service).and_then(|one| one.manifest.by_hand.as_ref());
-    if by_hand.is_some_and(|policy| policy.confirm) {
-        command.push_str(&format!(" --confirm {service}"));
-    }
-    Some(Advice::Do(format!("{command} --reason {id}")))
+    let confirmed = by_hand.filter(|policy| policy.confirm);
+    let confirmed = confirmed.map(|_| format!(" --confirm {service}")).unwrap_or_default();
+    let command = format!("trictl service {operation} {service}{node}{confirmed} --reason {id}");
+    Some(Advice::Do(command))
 }
 
 fn count(fired: &mut Fired, context: &Context<'_>) {

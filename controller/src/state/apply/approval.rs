@@ -38,25 +38,23 @@ fn planned(
     asked: Option<&Asked>,
 ) -> Result<(Plan, ApprovalPolicy), Problem> {
     let said = fleet.approvals.get(&id.to_string()).and_then(|said| said.operation.as_ref());
-    let (plan, again) = match asked.or(said) {
-        Some((operation, scope)) => (
-            waves::operation(fleet, &id.service, *operation, scope)?,
-            format!("trictl service {operation} {}", id.service),
-        ),
-        None => {
-            let operation = id.version.as_str().parse::<Operation>().ok();
-            let plan = waves::plan(fleet, &id.service, &id.version);
-            let plan = match operation {
-                Some(operation) => plan.map_err(|_| unasked(id, operation))?,
-                None => plan?,
-            };
-            (plan, format!("trictl upgrade plan {} --to {}", id.service, id.version))
-        }
+    let (plan, again) = if let Some((operation, scope)) = asked.or(said) {
+        let again = format!("trictl service {operation} {} --dry-run", id.service);
+        (waves::operation(fleet, &id.service, *operation, scope)?, again)
+    } else {
+        let operation = id.version.as_str().parse::<Operation>().ok();
+        let plan = waves::plan(fleet, &id.service, &id.version);
+        let plan = match operation {
+            Some(operation) => plan.map_err(|_| unasked(id, operation))?,
+            None => plan?,
+        };
+        (plan, format!("trictl upgrade plan {} --to {}", id.service, id.version))
     };
     if plan.id() != *id {
         let message = format!("plan {id} is stale: it is now {}", plan.id());
-        return Err(Problem::new(Code::Conflict, message)
-            .hint(format!("look at the new one: {again} --dry-run")));
+        return Err(
+            Problem::new(Code::Conflict, message).hint(format!("look at the new one: {again}"))
+        );
     }
     let policy = policy(fleet, &plan).ok_or_else(|| {
         let start = match plan.operation {

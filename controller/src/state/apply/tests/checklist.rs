@@ -207,7 +207,7 @@ fn dvn_53_reviews_are_answered_by_those_who_review() {
     };
     assert_eq!(log.step(what).unwrap_err().code, Code::Denied);
     assert!(log.answers("monthly", "access", well("fine")).is_err(), "no query, no count");
-    let odd = Answer { passed: false, note: "odd".to_owned(), ..counted.clone() };
+    let odd = Answer { passed: false, note: "odd".to_owned(), ..counted };
     let refused = log.answers("monthly", "access", odd.clone()).unwrap_err();
     assert!(refused.message.contains("must be linked to incident-N"), "{refused}");
     let odd = Answer { link: Some("incident-7".to_owned()), ..odd };
