@@ -7,18 +7,20 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::Instant;
-use trireme_proto::id::{ControllerId, ServiceId, UpgradeId, Version};
+use trireme_proto::id::{ChecklistId, ControllerId, RunId, ServiceId, UpgradeId, Version};
 use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
-use trireme_proto::view::{AuditEntry, List, Manifests, NoteView, RegionView};
+use trireme_proto::query::{NodeUse, ServiceStatus};
+use trireme_proto::view::{AuditEntry, ControllersView, List, Manifests, NoteView, RegionView};
 use trireme_proto::wire::{DigestRequest, Document};
 
 use crate::audit::PAGE_MAX;
 use crate::brain::{Brain, Waiting};
 use crate::machine::chain;
 use crate::presence::Presence;
+use crate::query::{Answers, Targets};
 use crate::sessions::Point;
 use crate::state::{Body, Evidence, Fleet};
 use crate::submit::{Submission, submit};
@@ -132,15 +134,33 @@ impl Documents {
         Ok(self.document(&view))
     }
 
+    /// Returns how a service stands on nodes, given what they answered.
+    pub fn service_status(
+        &self,
+        service: &ServiceId,
+        targets: &Targets,
+        answers: Answers<ServiceStatus>,
+    ) -> Result<Document, Problem> {
+        let view = self.lens(|lens| {
+            let record = lens.fleet.services.get(service)?;
+            Some(view::status(lens, record, &targets.nodes, &targets.unknown, answers))
+        });
+        let view = view.ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("there is no service {service} any more"))
+        })?;
+        Ok(self.document(&view))
+    }
+
+    /// Returns one run of a checklist.
+    pub fn checklist_run(&self, name: &ChecklistId, id: RunId) -> Result<Document, Problem> {
+        let view = self.lens(|lens| view::checklist_run(lens, name, id));
+        view.map(|view| self.document(&view))
+            .ok_or_else(|| Problem::new(Code::NotFound, format!("checklist {name} has no {id}")))
+    }
+
     /// Returns whether the fleet is frozen.
     pub fn freeze(&self) -> Document {
         self.document(&self.lens(view::freeze))
-    }
-
-    /// Returns everything of a kind.
-    pub fn list(&self, kind: &str) -> Result<Document, Problem> {
-        let items = self.lens(|lens| list(lens, kind))?;
-        Ok(self.document(&List { items: items.into_iter().map(|(_, json)| json).collect() }))
     }
 
     /// Returns the notes on all objects, or on one.
@@ -236,6 +256,15 @@ impl Documents {
         }
     }
 
+    /// Returns how the fleet stands, given what nodes answered of what their services use.
+    pub fn fleet_status(
+        &self,
+        controllers: ControllersView,
+        answers: &Answers<NodeUse>,
+    ) -> Document {
+        self.document(&self.lens(|lens| view::fleet_status(lens, controllers, answers)))
+    }
+
     /// Returns what a controller has applied and how many agents it has, if it answers.
     async fn standing(&self, name: &ControllerId) -> Option<(u64, u32)> {
         if *name == self.brain.name {
@@ -304,7 +333,9 @@ fn manifests(lens: Lens<'_>) -> Manifests {
     let rules = rules.map(|record| Object::AlertRule(record.manifest.clone()));
     let channels = fleet.alerts.channels.values();
     let channels = channels.map(|record| Object::Channel(record.manifest.clone()));
-    let objects = regions.chain(services).chain(releases).chain(channels).chain(rules);
+    let lists = fleet.checklists.values();
+    let lists = lists.map(|record| Object::Checklist(record.manifest.clone()));
+    let objects = regions.chain(services).chain(releases).chain(channels).chain(rules).chain(lists);
     Manifests {
         revision: fleet.revision,
         objects: objects.collect(),
@@ -344,6 +375,7 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         "alert" => named(&alert::incidents(lens), |v| v.id.to_string()),
         "silence" => named(&alert::silences(lens), |v| v.id.to_string()),
         "notice" => named(&alert::notices(lens), |v| v.id.to_string()),
+        "checklist" => named(&view::checklists(lens), |v| v.checklist.name.to_string()),
         "token" => view::tokens(lens).into_iter().map(|v| (v.id.clone(), json(&v))).collect(),
         "drain" => {
             view::drains(lens).into_iter().map(|v| (v.place.to_string(), json(&v))).collect()
@@ -354,7 +386,8 @@ fn list(lens: Lens<'_>, kind: &str) -> Result<Vec<Named>, Problem> {
         other => {
             return Err(Problem::new(Code::Usage, format!("there is no kind `{other}`")).hint(
                 "kinds are region, service, release, node, upgrade, grant, drain, override, token, \
-                 note, alertrule, channel, alert, silence and notice",
+                 note, alertrule, channel, alert, silence, notice and \
+                 checklist",
             ));
         }
     };

@@ -26,6 +26,7 @@ use trireme_proto::wire::agent_server::AgentServer;
 use trireme_proto::wire::alerts_server::AlertsServer;
 use trireme_proto::wire::approval_server::ApprovalServer;
 use trireme_proto::wire::audit_server::AuditServer;
+use trireme_proto::wire::checklists_server::ChecklistsServer;
 use trireme_proto::wire::controllers_server::ControllersServer;
 use trireme_proto::wire::enrol_server::EnrolServer;
 use trireme_proto::wire::login_server::LoginServer;
@@ -180,6 +181,8 @@ impl Doors<'_> {
             .max_decoding_message_size(AGENT_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
         let alerts = AlertsServer::new(operators.clone());
+        let checklists =
+            ChecklistsServer::new(operators.clone()).max_decoding_message_size(AGENT_MESSAGE_MAX);
         let people = PeopleServer::new(operators.clone())
             .max_decoding_message_size(AGENT_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
@@ -205,6 +208,7 @@ impl Doors<'_> {
         let router = server.add_service(agent).add_service(operator).add_service(health);
         let router = router.add_service(operations).add_service(alerts).add_service(people);
         let router = router.add_service(approval).add_service(audit).add_service(group);
+        let router = router.add_service(checklists);
         let router = router.add_service(asked).add_service(relay);
         tasks.spawn(run_router("api", router, incoming, self.stop.clone()));
         Ok(watch)

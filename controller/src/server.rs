@@ -182,7 +182,7 @@ fn authority(config: &Config) -> Result<Authority, ServerError> {
     let dir = config.data.join("pki");
     let missing = format!(
         "controller {} has no usable identity in {}; set one up with `trireme-controller request`, \
-         `trictl ca sign-controller` and `trireme-controller install`",
+         `trictl ca sign-controller --name NAME --request FILE` and `trireme-controller install`",
         config.name,
         dir.display()
     );

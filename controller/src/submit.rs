@@ -14,8 +14,10 @@ use trireme_proto::id::ServiceId;
 use trireme_proto::problem::{Code, Problem};
 
 use crate::brain::{Brain, no_leader};
+use crate::checklists;
 use crate::clock::wall;
 use crate::raft::ProposeError;
+use crate::state::checklist::ChecklistStep;
 use crate::state::controllers::Step;
 use crate::state::people::Change;
 use crate::state::{Actor, Body, Command, Evidence, Fleet, Outcome, Reply, ledger, people};
@@ -150,7 +152,7 @@ async fn hand_over(brain: &Brain, to: u64) -> Result<(), Problem> {
 }
 
 /// Stamps a submission with the leader's time and evidence.
-async fn command(brain: &Brain, submission: Submission) -> Command {
+async fn command(brain: &Arc<Brain>, submission: Submission) -> Command {
     let mut body = submission.body;
     match &mut body {
         Body::Apply { evidence, .. } => *evidence = brain.evidence(),
@@ -160,6 +162,9 @@ async fn command(brain: &Brain, submission: Submission) -> Command {
         Body::Regroup { step: Step::Begin { group, .. } } => *group = brain.group(),
         Body::Operate { service, evidence, .. } => {
             *evidence = settled(brain, [service.clone()].into()).await;
+        }
+        Body::Checklist { what: ChecklistStep::Run { checklist, findings } } => {
+            *findings = checklists::findings(brain, checklist).await;
         }
         Body::Drain { place, evidence, .. } => {
             let pairs = brain.read(|fleet| fleet.pairs_at(place));

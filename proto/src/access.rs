@@ -161,9 +161,15 @@ verbs! {
     ControllerStatus = "controller.status", Read Fleet;
     /// Reads what services wrote.
     ServiceLogs = "service.logs", Read Logs;
+    /// Looks how a service stands on its nodes.
+    ServiceStatus = "service.status", Read Services;
+    /// Looks what a service uses of its nodes.
+    ServiceTop = "service.top", Read Services;
+    /// Looks at the fleet on one screen.
+    FleetStatus = "fleet.status", Read Fleet;
     /// Declares manifests.
     ManifestApply = "manifest.apply", Change Fleet;
-    /// Takes a rule or a channel out of the manifests.
+    /// Takes a rule, a channel or a checklist out of the manifests.
     ManifestDelete = "manifest.delete", Change Fleet;
     /// Makes a token that lets a node in.
     TokenCreate = "token.create", Change Fleet;
@@ -214,8 +220,18 @@ verbs! {
     /// Sends a message that only shows that a channel works.
     AlertTest = "alert.test", Change Services;
 
+    /// Has a checklist looked up.
+    ChecklistRun = "checklist.run", Change Services;
+    /// Answers an item of a checklist.
+    ChecklistAnswer = "checklist.answer", Change Services;
+    /// Ends a run of a checklist.
+    ChecklistClose = "checklist.close", Change Services;
+
     /// Agrees to a plan before it starts.
     PlanApprove = "plan.approve", Change Services;
+
+    /// Runs a program beside a service.
+    ServiceExec = "service.exec", Change Shell;
 
     /// Starts a plan without the approvals it needs.
     BreakGlass = "break.glass", Change Safety;
@@ -228,6 +244,8 @@ verbs! {
 
     /// Lists approvals and reviews.
     ReviewList = "review.list", Read Reviews;
+    /// Answers an item of a checklist that is for those who review.
+    ChecklistReview = "checklist.review", Change Reviews;
     /// Records that somebody has looked.
     ReviewRecord = "review.record", Change Reviews;
 

@@ -120,6 +120,10 @@ names! {
     RuleId = "alert rule";
     /// Names a channel that alerts are sent through.
     ChannelId = "channel";
+    /// Names a checklist.
+    ChecklistId = "checklist";
+    /// Names an item of a checklist.
+    ItemId = "item";
 }
 
 /// A release's version; never a tag that moves.
@@ -246,6 +250,8 @@ numbers! {
     NoticeId = "notice";
     /// One silence.
     SilenceId = "silence";
+    /// One time that a checklist was gone through.
+    RunId = "run";
 }
 
 /// A region or a node, where both can be meant.

@@ -5,8 +5,11 @@
 pub mod alert;
 pub mod approval;
 mod aside;
+pub mod checklist;
 mod controllers;
+pub mod look;
 pub mod people;
+pub mod status;
 
 use std::collections::BTreeMap;
 
@@ -414,6 +417,10 @@ pub struct AuditEntry {
     pub target: String,
     /// `done`, or `refused: ` or `waiting: ` with the message.
     pub result: String,
+    /// Why, as whoever asked has said it; empty where none is asked for. Older entries lack it, and
+    /// an empty one is left out of what is hashed, so that theirs stay true.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Address the request came from.
     pub source: String,
     /// Request it belongs to.

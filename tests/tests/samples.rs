@@ -74,7 +74,28 @@ fn the_sample_alerts_are_about_the_sample_manifest() {
     let known = manifest::Known { services: [web].into(), ..Default::default() };
     manifest::check_set(&objects, &known).unwrap();
     let kinds: Vec<_> = objects.iter().map(|one| one.value.kind()).collect();
-    assert_eq!(kinds, ["Channel", "Channel", "Channel", "AlertRule", "AlertRule", "AlertRule"]);
+    assert_eq!(kinds[..3], ["Channel"; 3]);
+    assert_eq!(kinds[3..], ["AlertRule"; 4]);
+}
+
+/// DVN-01, DVN-02, DVN-03: what the runbooks look at every day, week and month, in their order.
+#[test]
+fn the_sample_checklists_are_about_the_sample_project() {
+    let project = manifest::parse("compose.yaml", &text("compose.yaml")).unwrap();
+    let lists = manifest::parse("checklists.yaml", &text("checklists.yaml")).unwrap();
+    let Object::Service(service) = &project[0].value else { panic!("not a service") };
+    let dvn = (service.name.clone(), service.driver.clone());
+    let known = manifest::Known { services: [dvn].into(), ..Default::default() };
+    manifest::check_set(&lists, &known).unwrap();
+    let items = |index: usize| -> Vec<String> {
+        let Object::Checklist(list) = &lists[index].value else { panic!("not a checklist") };
+        list.items.iter().map(|item| item.name.to_string()).collect()
+    };
+    assert_eq!(items(0), ["services", "dashboard", "alerts", "cross-chain"]);
+    assert_eq!(items(1), ["disk", "security-log", "audit", "glass", "patches", "backup"]);
+    assert_eq!(items(2), ["performance", "cost", "drill", "keys"]);
+    let Object::Checklist(monthly) = &lists[2].value else { panic!("not a checklist") };
+    assert_eq!(monthly.items[2].by.asked().unwrap().link, Some(trireme_proto::model::Link::Drill));
 }
 
 #[test]
@@ -89,6 +110,25 @@ fn the_sample_project_is_one_and_the_sample_agent_may_drive_it() {
     let allowed = agent.drivers.compose;
     assert_eq!(allowed.projects, [compose.project.parse().unwrap()]);
     assert!(allowed.files.iter().any(|dir| Path::new(&compose.file).starts_with(dir)));
+}
+
+/// DVN-11: what an agent may drive is said on its node.
+#[test]
+fn dvn_11_the_sample_unit_is_one_and_the_sample_agent_may_drive_it() {
+    let regions = manifest::parse("manifest.yaml", &text("manifest.yaml")).unwrap();
+    let objects = manifest::parse("systemd.yaml", &text("systemd.yaml")).unwrap();
+    let all: Vec<_> = regions.iter().chain(&objects).map(|one| one.value.clone()).collect();
+    assert_eq!(manifest::validate_set(&all, &manifest::Known::default()), []);
+    let Object::Service(service) = &objects[0].value else { panic!("not a service") };
+    let Driver::Systemd(systemd) = &service.driver else { panic!("not a unit") };
+    let allowed = trireme_agent::config::Config::load(&deploy("agent.yaml")).unwrap();
+    let allowed = allowed.drivers.systemd;
+    assert_eq!(allowed.units, [systemd.unit.parse().unwrap()]);
+    // What the agent's own unit forbids it, the drop-in beside it allows.
+    let rights = unit("systemd/trireme-agent.service.d/units.conf");
+    assert_eq!(rights["User"], "root");
+    let written = format!("/etc/systemd/system {}", allowed.store.display());
+    assert_eq!(rights["ReadWritePaths"], written);
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub enum JoinError {
     /// The controller said no.
     #[error(
         "controller at {address} refused: {why}; for a new token run \
-         `trictl token create --node NAME --region REGION`"
+         `trictl token create --node NAME --region REGION --address ADDRESS`"
     )]
     Refused {
         /// Whom was asked.

@@ -53,7 +53,8 @@ pub const MESSAGE_LEN_MAX: usize = 1024 * 1024;
 
 /// What to do when the node was away for longer than its certificate lived.
 const EXPIRED: &str = "the node's certificate has expired, so no controller will take it: remove \
-    the node (`trictl node remove`), and join it again under a new name";
+    the node (`trictl node remove NODE --reason WHY --confirm NODE`), and join it again under a \
+    new name";
 
 /// A session that lasted so long was a good one: the next pause is short again.
 const GOOD_SESSION: Duration = Duration::from_secs(10);

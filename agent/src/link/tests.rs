@@ -252,7 +252,7 @@ async fn joining_stores_an_identity_that_only_its_owner_can_read() {
         error.to_string(),
         format!(
             "controller at {address} refused: token was used before; for a new token run \
-             `trictl token create --node NAME --region REGION`"
+             `trictl token create --node NAME --region REGION --address ADDRESS`"
         )
     );
     assert!(store.load().unwrap().is_none());

@@ -87,7 +87,9 @@ impl AgentApi {
     fn admit(&self, node: &NodeId, hello: &Hello) -> Result<Welcome, Problem> {
         let denied = |message: String| {
             Problem::new(Code::Denied, message)
-                .hint(format!("join again under a new name: trictl token create (not {node})"))
+                .hint(format!(
+                    "join again under a name other than {node}: trictl token create --node NAME --region REGION --address ADDRESS"
+                ))
         };
         let many = self.brain.sessions.len() >= MANY;
         let heartbeat = if many { HEARTBEAT_OF_MANY } else { HEARTBEAT };

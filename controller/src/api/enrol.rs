@@ -60,7 +60,9 @@ impl EnrolApi {
                 Code::Denied,
                 format!("token {} is of another fleet", token.id),
             )
-            .hint("make one here: trictl token create --node NODE --region REGION"));
+            .hint(
+                "make one here: trictl token create --node NAME --region REGION --address ADDRESS",
+            ));
         }
         // The key is proved before the token is spent.
         self.issue(

@@ -8,6 +8,7 @@ mod alerts;
 mod approval;
 mod audit;
 mod authorize;
+mod checklists;
 mod controllers;
 mod door;
 mod enrol;

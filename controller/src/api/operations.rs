@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 use trireme_proto::access::{Reach, Verb};
 use trireme_proto::id::{NodeId, OverrideId, Place, RegionId, ServiceId};
 use trireme_proto::plan::{Operation, Scope};
+use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::Judged;
 use trireme_proto::wire::operations_server::Operations;
@@ -17,7 +18,25 @@ use super::authorize::operator;
 use super::operator::{Answer, OperatorApi, parse, reason};
 use super::reach;
 use super::status::{status, usage};
-use crate::state::{Body, Evidence, Fleet, Outcome};
+use crate::state::{Body, Evidence, Fleet, Outcome, waves};
+
+/// Refuses what must be confirmed and is not: the name of the service, once more.
+fn confirmed(
+    fleet: &Fleet,
+    service: &ServiceId,
+    operation: Operation,
+    said: &str,
+) -> Result<(), Status> {
+    let by_hand = fleet.services.get(service).and_then(|one| one.manifest.by_hand.as_ref());
+    let asks = operation != Operation::Start && by_hand.is_some_and(|policy| policy.confirm);
+    if !asks || said == service.as_str() {
+        return Ok(());
+    }
+    let done = operation.participle();
+    let message = format!("service {service} is {done} only by who repeats its name");
+    let hint = format!("trictl service {operation} {service} --confirm {service}");
+    Err(status(&Problem::new(Code::Usage, message).hint(hint)))
+}
 
 #[tonic::async_trait]
 impl Operations for OperatorApi {
@@ -30,12 +49,27 @@ impl Operations for OperatorApi {
         let service: ServiceId = parse("service", &asked.service)?;
         let operation: Operation = parse("operation", &asked.operation)?;
         if operation.is_upgrade() {
-            return Err(usage("operation", &"an upgrade has a plan: trictl upgrade plan"));
+            return Err(usage(
+                "operation",
+                &"an upgrade has a plan: trictl upgrade plan SERVICE --to VERSION",
+            ));
         }
         let scope = Scope {
             regions: all::<RegionId>("region", &asked.regions)?,
             nodes: all::<NodeId>("node", &asked.nodes)?,
         };
+        if !asked.dry_run {
+            self.brain.read(|fleet| confirmed(fleet, &service, operation, &asked.confirm))?;
+        }
+        if !asked.break_glass.trim().is_empty() {
+            let plan = self
+                .brain
+                .read(|fleet| waves::operation(fleet, &service, operation, &scope))
+                .map_err(|problem| status(&problem))?;
+            let by = (asked.origin.clone(), asked.dry_run);
+            let what = (&plan.id(), Some((operation, scope.clone())));
+            self.break_glass(&extensions, by, what, &asked.break_glass).await?;
+        }
         let body = Body::Operate {
             service: service.clone(),
             operation,
@@ -155,7 +189,7 @@ impl Operations for OperatorApi {
         let body = Body::EndOverride { id, reason: reason(&asked.reason) };
         let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         self.caught_up(reply.index).await;
-        let list = self.documents.list("override");
+        let list = self.documents.get("override", "").await;
         list.map(Response::new).map_err(|problem| status(&problem))
     }
 }

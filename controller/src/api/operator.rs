@@ -13,7 +13,7 @@ use trireme_proto::access::{Reach, Verb};
 use trireme_proto::id::{ControllerId, GrantId, NodeId, RegionId, ServiceId, UpgradeId, Version};
 use trireme_proto::manifest;
 use trireme_proto::model::Object;
-use trireme_proto::plan::PlanId;
+use trireme_proto::plan::{Operation, PlanId, Scope};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::WallTime;
 use trireme_proto::token::Token;
@@ -27,6 +27,7 @@ use trireme_proto::wire::{
 };
 
 use super::authorize::{Allowed, operator};
+use super::controllers::standings;
 use super::reach;
 use super::status::{status, usage};
 use crate::brain::Brain;
@@ -113,24 +114,25 @@ impl OperatorApi {
 
     /// Has it recorded, for everybody to see, that somebody starts a plan without the approvals it
     /// needs; the ledger is asked all the same.
-    async fn break_glass(
+    pub(super) async fn break_glass(
         &self,
         extensions: &Extensions,
-        asked: &StartUpgradeRequest,
-        plan: &PlanId,
+        (origin, dry_run): (Option<Origin>, bool),
+        (plan, asked): (&PlanId, Option<(Operation, Scope)>),
+        why: &str,
     ) -> Result<(), Status> {
         let reach = |fleet: &Fleet| reach::service(fleet, &plan.service);
-        let verb = Verb::BreakGlass;
-        let allowed = operator(&self.brain, extensions, verb, &asked.plan, reach).await?;
-        let reason = reason(&asked.break_glass);
+        let (verb, target) = (Verb::BreakGlass, plan.to_string());
+        let allowed = operator(&self.brain, extensions, verb, &target, reach).await?;
+        let reason = reason(why);
         tracing::warn!(actor = allowed.actor("").subject, %plan, reason, "glass is broken");
-        let body = Body::BreakGlass { plan: plan.clone(), reason };
+        let body = Body::BreakGlass { plan: plan.clone(), reason, asked };
         // Of an origin of its own: that of the request is the start's.
-        let origin = asked.origin.clone().map(|origin| {
+        let origin = origin.map(|origin| {
             let client = format!("{}-glass", origin.client);
             Origin { client, ..origin }
         });
-        self.change(&allowed, origin, asked.dry_run, body).await.map(drop)
+        self.change(&allowed, origin, dry_run, body).await.map(drop)
     }
 
     /// Finds the upgrade that a request names.
@@ -252,7 +254,8 @@ impl Operator for OperatorApi {
         let allowed = operator(&self.brain, &extensions, verb, &asked.plan, reach).await?;
         let plan = plan.map_err(|error| usage("plan", &error))?;
         if !asked.break_glass.trim().is_empty() {
-            self.break_glass(&extensions, &asked, &plan).await?;
+            let by = (asked.origin.clone(), asked.dry_run);
+            self.break_glass(&extensions, by, (&plan, None), &asked.break_glass).await?;
         }
         let (service, version) = (plan.service.clone(), plan.version.clone());
         let body = Body::StartUpgrade { plan, evidence: Evidence::default() };
@@ -415,7 +418,7 @@ impl Operator for OperatorApi {
                 sure.map_err(|problem| status(&problem))?;
             }
         }
-        let mut document = self.group_document().await;
+        let mut document = self.documents.document(&standings(&self.brain).await);
         if stale {
             document.set_consistency(Consistency::Stale);
         }
@@ -438,7 +441,7 @@ impl Operator for OperatorApi {
         if !asked.dry_run {
             self.documents.wait_for_leader(&to).await.map_err(|problem| status(&problem))?;
         }
-        Ok(Response::new(self.group_document().await))
+        Ok(Response::new(self.documents.document(&standings(&self.brain).await)))
     }
 
     async fn list_audit(&self, request: Request<ListAuditRequest>) -> Answer {

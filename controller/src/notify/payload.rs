@@ -68,6 +68,9 @@ fn annotations(id: IncidentId, incident: &Incident) -> BTreeMap<&'static str, St
         ("description", incident.evidence.clone()),
         ("incident_id", id.to_string()),
     ]);
+    if let Some(command) = incident.recommended() {
+        annotations.insert("recommended", command.to_owned());
+    }
     if let Some(runbook) = &incident.runbook {
         annotations.insert("runbook_url", runbook.clone());
     }

@@ -43,6 +43,7 @@ fn incident(node: Option<&str>, what: &str, over: bool) -> Incident {
             why: "it holds no more".to_owned(),
         }),
         acknowledged: None,
+        advice: None,
         told: BTreeMap::new(),
     }
 }

@@ -6,6 +6,7 @@
 //! (I16).
 
 pub mod alert;
+pub mod checklist;
 pub mod controllers;
 pub mod deliver;
 mod drain;

@@ -52,6 +52,9 @@ pub use snapshot::ROW_BYTES_MAX;
 pub use status::{Leadership, Role, Status, Voter};
 pub use types::Member;
 
+pub(crate) use snapshot::any_snapshot;
+pub(crate) use types::any_message;
+
 /// Largest command: far above any real one, and small enough to share a message with others.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;
 

@@ -51,6 +51,8 @@ pub struct Alerts {
     pub silences: BTreeMap<SilenceId, Silence>,
     /// How often each rule has fired.
     pub fired: BTreeMap<RuleId, Fired>,
+    /// Until when nothing is recommended again, by rule and subject.
+    pub advised: BTreeMap<String, FleetTime>,
 }
 
 /// A rule and the revision that last changed it.
@@ -180,12 +182,33 @@ pub struct Incident {
     pub resolved: Option<Resolved>,
     /// Who looks after it.
     pub acknowledged: Option<Acknowledged>,
+    /// What is recommended, or why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
     /// What each channel was told.
     #[serde(default)]
     pub told: BTreeMap<ChannelId, Told>,
 }
 
+/// What is recommended about an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Advice {
+    /// This command.
+    Do(String),
+    /// Nothing: the same was recommended lately, and not again before this time.
+    Withheld(FleetTime),
+}
+
 impl Incident {
+    /// Returns the command that is recommended, if one is.
+    pub fn recommended(&self) -> Option<&str> {
+        match self.advice.as_ref()? {
+            Advice::Do(command) => Some(command),
+            Advice::Withheld(_) => None,
+        }
+    }
+
     /// Returns whether it goes on.
     pub fn is_open(&self) -> bool {
         self.resolved.is_none()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use trireme_proto::digest::Digest;
-use trireme_proto::plan::PlanId;
+use trireme_proto::plan::{Operation, PlanId, Scope};
 use trireme_proto::time::{FleetTime, WallTime};
 
 /// Approvals of one plan; a plan that differs in anything is another one and starts without any.
@@ -18,6 +18,9 @@ pub struct Approvals {
     pub given: BTreeMap<String, Approval>,
     /// Who may start it without, and the record of that.
     pub broken: Option<(String, u64)>,
+    /// What is to be done where, if it changes no release: the plan is computed from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<(Operation, Scope)>,
     /// When anything was last said; the oldest are forgotten first.
     pub touched: FleetTime,
 }

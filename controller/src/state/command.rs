@@ -17,6 +17,8 @@ use trireme_proto::token::SecretHash;
 use trireme_proto::view::Applied;
 
 use super::alert::AlertStep;
+use super::checklist::{ChecklistStep, Tally};
+use super::exec::ExecStep;
 
 use super::approval::Reviewed;
 use super::controllers;
@@ -103,7 +105,13 @@ pub enum Body {
     /// Agrees to a plan before it starts.
     Approve { plan: PlanId },
     /// Lets its actor start a plan without the approvals it needs.
-    BreakGlass { plan: PlanId, reason: String },
+    BreakGlass {
+        plan: PlanId,
+        reason: String,
+        /// What is to be done where, of a plan that changes no release.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<(Operation, Scope)>,
+    },
     /// Records that somebody has looked at what was done.
     Review { of: Reviewed, note: String, incident: Option<String> },
     /// Leaves a remark on an object, or removes it with an empty one.
@@ -124,6 +132,8 @@ pub enum Body {
     Override { rules: BTreeSet<String>, service: Option<ServiceId>, lasts: Span, reason: String },
     /// Ends an exception before its time.
     EndOverride { id: OverrideId, reason: String },
+    /// A program is run beside a service for an admin, or has ended.
+    Exec { step: ExecStep },
     /// A request that was refused before it could become a command; recorded for the audit.
     Refuse { action: String, target: String, problem: Problem },
 
@@ -165,6 +175,8 @@ pub enum Body {
     Presence { lost: Vec<NodeId>, seen: Vec<NodeId> },
     /// About alerts: what the leader sees and sends, and what people ask.
     Alert { what: AlertStep },
+    /// About checklists: what is due and found, and what people answer.
+    Checklist { what: ChecklistStep },
 }
 
 /// What a controller saw of a node, when it differs from what is replicated.
@@ -207,12 +219,16 @@ pub enum Outcome {
     Incident(IncidentId),
     /// It is about this silence.
     Silence(SilenceId),
+    /// How a run of a checklist stands.
+    Checked(Tally),
     /// A message is on its way.
     Notice(NoticeId),
     /// It is about this change of the controllers.
     Regroup(u64),
     /// Somebody has logged in, or goes on with a login.
     LoggedIn { name: UserName, login: String, until: WallTime },
+    /// A run was named; whoever asked under another name was not the first.
+    Begun { id: String },
     /// Others must approve it first; who proposed it is on record.
     Waiting(Problem),
     /// It was refused; nothing has changed.
@@ -239,14 +255,7 @@ impl Body {
             Self::RemoveNode { node, .. } => ("node.remove", format!("node/{node}")),
             Self::StartUpgrade { plan, .. } => ("upgrade.start", plan.to_string()),
             Self::Operate { service, operation, .. } => {
-                let action = match operation {
-                    Operation::Upgrade => "service.upgrade",
-                    Operation::Restart => "service.restart",
-                    Operation::Recreate => "service.recreate",
-                    Operation::Stop => "service.stop",
-                    Operation::Start => "service.start",
-                };
-                (action, format!("service/{service}"))
+                (operated(*operation), format!("service/{service}"))
             }
             Self::Drain { place, .. } => ("place.drain", place.to_string()),
             Self::SettleDrain { place, .. } => ("routing.settle", place.to_string()),
@@ -269,6 +278,7 @@ impl Body {
             Self::BreakGlass { plan, .. } => ("break.glass", plan.to_string()),
             Self::Review { of, .. } => ("review.record", of.describe()),
             Self::Note { object, .. } => ("note.set", object.clone()),
+            Self::Exec { step } => step.describe(),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
             Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),
             Self::Regroup { step } => step.describe(),
@@ -291,7 +301,45 @@ impl Body {
             Self::Reports { node, .. } => ("node.report", format!("node/{node}")),
             Self::Presence { lost, seen } => ("node.presence", names(lost.iter().chain(seen))),
             Self::Alert { what } => what.describe(),
+            Self::Checklist { what } => what.describe(),
         }
+    }
+
+    /// Returns why it is asked for, in the words of whoever asks; empty where nobody says.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::RemoveNode { reason, .. }
+            | Self::Operate { reason, .. }
+            | Self::PauseUpgrade { reason, .. }
+            | Self::AbortUpgrade { reason, .. }
+            | Self::RollbackUpgrade { reason, .. }
+            | Self::ReleaseGrant { reason, .. }
+            | Self::BreakGlass { reason, .. }
+            | Self::Drain { reason, .. }
+            | Self::Return { reason, .. }
+            | Self::Cordon { reason, .. }
+            | Self::Freeze { reason }
+            | Self::Thaw { reason }
+            | Self::Override { reason, .. }
+            | Self::EndOverride { reason, .. }
+            | Self::StandDown { reason, .. }
+            | Self::Fail { reason, .. } => reason,
+            Self::Review { note, .. } => note,
+            Self::People { change } => change.reason(),
+            Self::Alert { what } => what.reason(),
+            _ => "",
+        }
+    }
+}
+
+/// Returns the verb of an operation for the audit.
+fn operated(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Upgrade => "service.upgrade",
+        Operation::Restart => "service.restart",
+        Operation::Recreate => "service.recreate",
+        Operation::Stop => "service.stop",
+        Operation::Start => "service.start",
     }
 }
 

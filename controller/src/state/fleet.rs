@@ -18,6 +18,7 @@ use trireme_proto::token::SecretHash;
 use super::alert::Alerts;
 use super::approval::{Approvals, Break, Review};
 use super::aside::{Drain, Override, Remark};
+use super::checklist::Checklists;
 use super::command::Reply;
 use super::controllers::{Regroup, Regrouped, Retired};
 use super::people::User;
@@ -112,6 +113,9 @@ pub struct Fleet {
     /// That people looked at what was done.
     #[serde(default)]
     pub reviews: BTreeMap<u64, Review>,
+    /// What is looked at again and again, and how that went.
+    #[serde(default)]
+    pub checklists: Checklists,
     /// End of the audit chain.
     pub audit: AuditHead,
 }

@@ -50,6 +50,7 @@ pub(crate) fn web() -> Service {
             deadline: Deadline { step: Span::secs(20), fleet: Span::secs(600) },
             approvals: None,
         },
+        by_hand: None,
     }
 }
 

@@ -74,6 +74,7 @@ pub fn may_change(fleet: &Fleet, body: &Body) -> bool {
         | Body::EndOverride { .. }
         | Body::Delete { .. }
         | Body::Alert { .. }
+        | Body::Checklist { .. }
         | Body::TransferLeader { .. }
         | Body::Lead { .. }
         | Body::Regroup { step: Step::Begin { .. } | Step::GiveUp { .. } }

@@ -6,7 +6,7 @@ use trireme_proto::view::alert::{ChannelView, IncidentView, NoticeView, RuleView
 use trireme_proto::view::{Reason, WhyView};
 
 use super::Lens;
-use crate::state::alert::{Incident, Notice, Silence, Suppression, builtin, phrase};
+use crate::state::alert::{Advice, Incident, Notice, Silence, Suppression, builtin, phrase};
 
 /// Returns the rules by name, built-in ones included.
 pub fn rules(lens: Lens<'_>) -> Vec<RuleView> {
@@ -94,6 +94,7 @@ fn incident(
         summary: phrase::summary(trireme_proto::model::Language::En, incident),
         evidence: incident.evidence.clone(),
         runbook: incident.runbook.clone(),
+        recommended: incident.recommended().map(str::to_owned),
         since: incident.opened_wall,
         lasted: ended.map_or(lens.now, |end| end.at).since(incident.opened),
         resolved_at: ended.map(|end| end.wall),
@@ -168,6 +169,19 @@ pub(super) fn why(lens: Lens<'_>, name: &str) -> Option<WhyView> {
         format!("{} (for {lasting})", view.evidence),
         what_to_do,
     );
+    let advice = lens.fleet.alerts.incidents.get(&id).and_then(|one| one.advice.as_ref());
+    match advice {
+        Some(Advice::Do(command)) => {
+            let evidence = format!("it has held for {lasting}");
+            because("alert.recommendation", evidence, command.clone());
+        }
+        Some(Advice::Withheld(until)) => {
+            let left = until.since(lens.now);
+            let evidence = format!("the same was recommended lately, and is not for {left}");
+            because("alert.recommendation", evidence, "who finds out why it comes back".to_owned());
+        }
+        None => {}
+    }
     if let Some(by) = &view.suppressed_by {
         because("alert.told", format!("{by} keeps it from being told"), format!("the end of {by}"));
     }

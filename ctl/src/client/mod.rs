@@ -6,6 +6,7 @@
 //! applied. All of it ends at the deadline that the operator set.
 
 mod endpoints;
+mod exec;
 mod guard;
 mod logs;
 mod rpc;
@@ -31,6 +32,7 @@ use trireme_proto::tls::Credentials;
 use trireme_proto::wire::{Consistency, Document, Origin};
 
 use self::endpoints::{Endpoint, Endpoints};
+pub use self::exec::{Exec, Said};
 pub use self::guard::Guard;
 pub use self::logs::{Heard, Logs};
 pub use self::rpc::Reply;
@@ -41,6 +43,9 @@ pub(crate) use self::status::{Verdict, judge};
 use crate::context::Context;
 use crate::error::{Failure, failed};
 
+/// Streams in a row that end without anything new before it counts as a failure: each was opened
+/// by a controller that answered, so this is not about being unreachable.
+const EMPTY_STREAMS_MAX: u32 = 20;
 /// Longest wait for one controller's answer, so that one that hangs does not use up the deadline.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// First pause between rounds; doubled each time.
@@ -228,6 +233,29 @@ impl Client {
             Some(problem) => Round::NotNow(with_silent(problem, &silent)),
             None => Round::Unreachable(Self::unreachable(&silent)),
         })
+    }
+
+    /// Turns to the next controller after the one at `address` has ended a stream; returns why it
+    /// did. `empty` counts the streams in a row that brought nothing.
+    fn broke_off(
+        &self,
+        address: &str,
+        end: Result<(), Status>,
+        empty: &mut u32,
+    ) -> Result<String, Problem> {
+        let why = match end.map_err(|status| judge(&status)) {
+            Ok(()) => "it ended the stream".to_owned(),
+            Err(Verdict::Final(problem)) => return Err(problem),
+            Err(Verdict::NotNow(problem)) => problem.message,
+            Err(Verdict::Unreachable(why)) => why,
+        };
+        self.endpoints.avoid(address);
+        *empty += 1;
+        if *empty > EMPTY_STREAMS_MAX {
+            let message = "controllers end the stream at once, again and again";
+            return Err(Problem::new(Code::Unreachable, message));
+        }
+        Ok(why)
     }
 
     fn unreachable(silent: &[(String, String)]) -> Problem {

@@ -7,7 +7,9 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::alert::{IncidentView, SilenceView};
 use trireme_proto::view::approval::ReviewsView;
+use trireme_proto::view::look::{StatusView, UseView};
 use trireme_proto::view::people::{UserTokenView, UsersView};
+use trireme_proto::view::status::FleetStatusView;
 use trireme_proto::view::{
     Applied, AuditEntry, ControllersView, FreezeView, GrantView, List, NodeView, NoteView,
     OverrideView, PlanView, TokenView, UpgradeView, WhyView,
@@ -15,10 +17,12 @@ use trireme_proto::view::{
 use trireme_proto::wire::alerts_client::AlertsClient;
 use trireme_proto::wire::approval_client::ApprovalClient;
 use trireme_proto::wire::audit_client::AuditClient;
+use trireme_proto::wire::checklists_client::ChecklistsClient;
 use trireme_proto::wire::controllers_client::ControllersClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::people_client::PeopleClient;
+use trireme_proto::wire::queries_client::QueriesClient;
 use trireme_proto::wire::{self, Consistency, Document};
 
 use super::{Client, DOCUMENT_LEN_MAX, Door, Patience};
@@ -204,6 +208,51 @@ rpcs! { AuditClient:
     search(SearchAuditRequest) -> List<AuditEntry>;
     /// Takes what the answering controller has signed of it.
     checkpoints(CheckpointsRequest) -> List<Checkpoint>;
+}
+
+rpcs! { QueriesClient:
+    /// Looks how a service stands on its nodes.
+    service_status(ServiceLookRequest) -> StatusView;
+    /// Looks what a service uses of its nodes.
+    service_top(ServiceLookRequest) -> UseView;
+    /// Looks at the fleet on one screen.
+    fleet_status(FleetStatusRequest) -> FleetStatusView;
+}
+
+/// Of checklists; `run` and `answer` say too little beside the methods of others.
+impl Client {
+    /// Has a checklist looked up; a dry run is answered with how it would stand.
+    pub async fn run_checklist<T: DeserializeOwned>(
+        &self,
+        request: wire::RunChecklistRequest,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| ChecklistsClient::new(door).run(request.clone()).await).await
+    }
+
+    /// Answers an item, in the role of one who reviews or of one who operates.
+    pub async fn answer_item<T: DeserializeOwned>(
+        &self,
+        request: wire::AnswerItemRequest,
+        review: bool,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| {
+            let mut client = ChecklistsClient::new(door);
+            if review {
+                client.answer_review(request.clone()).await
+            } else {
+                client.answer(request.clone()).await
+            }
+        })
+        .await
+    }
+
+    /// Ends a run of a checklist.
+    pub async fn close_checklist<T: DeserializeOwned>(
+        &self,
+        request: wire::CloseChecklistRequest,
+    ) -> Result<Reply<T>, Failure> {
+        self.document(async |door| ChecklistsClient::new(door).close(request.clone()).await).await
+    }
 }
 
 rpcs_of_any! { OperatorClient:

@@ -12,13 +12,8 @@ use trireme_proto::view::UpgradeView;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::{Document, WatchUpgradeRequest};
 
-use super::status::{Verdict, judge};
 use super::{Client, DOCUMENT_LEN_MAX, PAUSE_FIRST, PAUSE_MAX, Patience, Reply};
 use crate::error::Failure;
-
-/// Streams in a row that end without a new view before it counts as a failure: each was opened
-/// by a controller that answered, so this is not about being unreachable.
-const EMPTY_STREAMS_MAX: u32 = 20;
 
 /// What watching brings.
 #[derive(Debug)]
@@ -62,7 +57,7 @@ impl Watch<'_> {
                 self.connect().await?;
                 continue;
             };
-            let why = match stream.message().await {
+            let end = match stream.message().await {
                 Ok(Some(document)) => {
                     self.client.learn(&document);
                     let reply: Reply<UpgradeView> = Reply::read(&document)?;
@@ -76,16 +71,12 @@ impl Watch<'_> {
                     self.last = Some(reply.value.clone());
                     return Ok(Some(Event::View(Box::new(reply))));
                 }
-                Ok(None) => "it ended the stream".to_owned(),
-                Err(status) => match judge(&status) {
-                    Verdict::Final(problem) => return Err(problem.into()),
-                    Verdict::NotNow(problem) => problem.message,
-                    Verdict::Unreachable(why) => why,
-                },
+                Ok(None) => Ok(()),
+                Err(status) => Err(status),
             };
             let address = std::mem::take(address);
+            let why = self.client.broke_off(&address, end, &mut self.empty)?;
             self.stream = None;
-            self.lost(&address)?;
             return Ok(Some(Event::Lost { address, why }));
         }
     }
@@ -103,16 +94,6 @@ impl Watch<'_> {
                 .await
         };
         self.stream = Some(self.client.ask(patience, call).await?);
-        Ok(())
-    }
-
-    fn lost(&mut self, address: &str) -> Result<(), Problem> {
-        self.client.endpoints.avoid(address);
-        self.empty += 1;
-        if self.empty > EMPTY_STREAMS_MAX {
-            let code = trireme_proto::problem::Code::Unreachable;
-            return Err(Problem::new(code, "controllers end the watch at once, again and again"));
-        }
         Ok(())
     }
 }

@@ -9,11 +9,13 @@ use crate::output::approval;
 
 /// Agree to a plan before it starts
 ///
-/// For services whose manifest asks for approvals. The approval is for this very plan: it ends when
-/// the plan changes, with its time, and with the start. Who proposed the plan cannot approve it.
+/// For services whose manifest asks for approvals, of upgrades or of restarts and stops by hand. The
+/// approval is for this very plan: it ends when the plan changes, with its time, and with the start.
+/// Who proposed the plan cannot approve it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Plan as `upgrade plan` prints it, such as web@1.4.2:0123456789ab
+    /// Plan as `upgrade plan` prints it, such as web@1.4.2:0123456789ab, or as a refused restart names
+    /// it
     plan: PlanId,
 
     /// Have it judged by the controllers, and approve nothing

@@ -1,4 +1,4 @@
-//! `trictl delete`: takes an alert rule or a channel out of the manifests.
+//! `trictl delete`: takes an alert rule, a channel or a checklist out of the manifests.
 
 use clap::ValueEnum;
 use trireme_proto::view::Manifests;
@@ -8,10 +8,11 @@ use super::apply;
 use crate::App;
 use crate::error::{Failure, Outcome};
 
-/// Delete an alert rule or a channel
+/// Delete an alert rule, a channel or a checklist
 ///
 /// Incidents of a deleted rule are over; a built-in rule that it replaced is there again. A channel
-/// that rules name stays until they do not. Nothing else can be deleted: plans and the audit refer
+/// that rules name stays until they do not; the runs of a checklist are deleted with it, and stay in
+/// the audit. Nothing else can be deleted: plans and the audit refer
 /// to it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -40,6 +41,9 @@ enum Kind {
     /// Where alerts go
     #[value(alias = "channels")]
     Channel,
+    /// What is looked at again and again
+    #[value(alias = "checklists")]
+    Checklist,
 }
 
 /// Deletes an object.
@@ -55,6 +59,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let kind = match args.kind {
         Kind::Alertrule => "alertrule",
         Kind::Channel => "channel",
+        Kind::Checklist => "checklist",
     };
     let reply = client
         .delete(DeleteRequest {

@@ -6,6 +6,7 @@ mod apply;
 mod approve;
 mod audit;
 mod ca;
+mod checklist;
 mod completion;
 mod context;
 mod controller;
@@ -19,6 +20,7 @@ mod freeze;
 mod get;
 mod grants;
 mod login;
+mod look;
 mod man;
 mod node;
 mod note;
@@ -27,6 +29,7 @@ mod place;
 mod region;
 mod review;
 mod service;
+mod status;
 mod token;
 mod upgrade;
 mod user;
@@ -42,6 +45,7 @@ use crate::error::{Failure, Outcome};
 /// What to do; a verb's help is the doc comment of its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Status(status::Args),
     Apply(apply::Args),
     Diff(diff::Args),
     Delete(delete::Args),
@@ -72,6 +76,9 @@ pub enum Command {
     /// See alerts, look after them, silence them, test where they go
     #[command(subcommand)]
     Alert(alert::Command),
+    /// Go through checklists: what is looked at again and again
+    #[command(subcommand)]
+    Checklist(checklist::Command),
     /// List and release grants: everything that takes capacity away
     #[command(subcommand)]
     Grants(grants::Command),
@@ -111,6 +118,7 @@ pub enum Command {
 /// Runs a command.
 pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
     match command {
+        Command::Status(args) => status::run(app, args).await,
         Command::Apply(args) => apply::run(app, args).await,
         Command::Diff(args) => diff::run(app, args).await,
         Command::Delete(args) => delete::run(app, args).await,
@@ -127,6 +135,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
         Command::Why(args) => why::run(app, args).await,
         Command::Note(args) => note::run(app, args).await,
         Command::Alert(command) => alert::run(app, command).await,
+        Command::Checklist(command) => checklist::run(app, command).await,
         Command::Grants(command) => grants::run(app, command).await,
         Command::Node(command) => node::run(app, command).await,
         Command::Token(command) => token::run(app, command).await,

@@ -127,9 +127,10 @@ impl From<ContextError> for Problem {
             ContextError::NotChosen { .. } | ContextError::Unknown { .. } => {
                 (Code::Usage, "name one with --context, or set `current` in the file")
             }
-            ContextError::NotAPerson { .. } => {
-                (Code::Denied, "`trictl ca issue-user` makes a certificate for a person")
-            }
+            ContextError::NotAPerson { .. } => (
+                Code::Denied,
+                "`trictl ca issue-user --name NAME --role ROLE` makes a certificate for a person",
+            ),
             ContextError::Expired { .. } => (
                 Code::Denied,
                 "log in with a token from an admin: `trictl login --enrol HOST:PORT`",

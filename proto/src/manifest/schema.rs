@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use crate::decimal::Decimal;
 use crate::digest::Digest;
-use crate::id::{ChannelId, ControllerId, NodeId, RegionId, RuleId, ServiceId, Version};
-use crate::model::{Image, Object};
+use crate::id::{
+    ChannelId, ChecklistId, ControllerId, ItemId, NodeId, RegionId, RuleId, ServiceId, Version,
+};
+use crate::model::{ClockTime, Image, Object, Zone};
 use crate::time::{Date, Span};
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Object).as_value().clone());
@@ -24,7 +26,7 @@ pub fn schema() -> &'static Value {
 type TextCheck = fn(&str) -> Result<(), String>;
 
 /// Types that are written as text with a grammar of their own.
-const TEXTS: [(&str, TextCheck); 12] = [
+const TEXTS: [(&str, TextCheck); 16] = [
     ("Span", text::<Span>),
     ("Date", text::<Date>),
     ("Decimal", text::<Decimal>),
@@ -37,6 +39,10 @@ const TEXTS: [(&str, TextCheck); 12] = [
     ("ControllerId", text::<ControllerId>),
     ("RuleId", text::<RuleId>),
     ("ChannelId", text::<ChannelId>),
+    ("ChecklistId", text::<ChecklistId>),
+    ("ItemId", text::<ItemId>),
+    ("ClockTime", text::<ClockTime>),
+    ("Zone", text::<Zone>),
 ];
 
 fn text<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<(), String> {
@@ -152,6 +158,7 @@ pub(super) fn shape(schema: &'static Value) -> Option<Shape> {
     if is(schema, "integer") {
         let bound = |key| schema.get(key).and_then(Value::as_u64);
         let widest = match schema.get("format").and_then(Value::as_str) {
+            Some("uint8") => u64::from(u8::MAX),
             Some("uint16") => u64::from(u16::MAX),
             Some("uint32") => u64::from(u32::MAX),
             _ => u64::MAX,
@@ -258,7 +265,7 @@ mod tests {
     #[test]
     fn the_schema_names_every_kind() {
         let names: Vec<_> = kinds().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["Region", "Service", "Release", "AlertRule", "Channel"]);
+        assert_eq!(names, ["Region", "Service", "Release", "AlertRule", "Channel", "Checklist"]);
         assert_eq!(schema()["$schema"], "https://json-schema.org/draft/2020-12/schema");
     }
 }

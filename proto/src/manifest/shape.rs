@@ -18,9 +18,8 @@ use crate::placeholders;
 ///
 /// Ignoring them would promise a protection that is not there, and calling them unknown would
 /// send people looking for a slip of the pen.
-const LATER: [(&str, &str); 11] = [
+const LATER: [(&str, &str); 10] = [
     ("Service", "backups"),
-    ("Driver", "systemd"),
     ("Traffic", "etcd"),
     ("Traffic", "haproxy"),
     ("UpgradePolicy", "canary"),
@@ -77,6 +76,8 @@ pub(super) fn expected(shape: &Shape) -> String {
             "Digest" => "a SHA-256 digest of 64 hexadecimal digits".into(),
             "Version" => "an exact version, such as 1.4.2".into(),
             "Date" => "a day, such as 2027-06-30".into(),
+            "ClockTime" => "a time of day, such as 09:00".into(),
+            "Zone" => "a time zone, such as Asia/Shanghai or UTC".into(),
             "Decimal" => "a number, such as 100 or 79.5".into(),
             _ => "a name of a-z, 0-9 and -".into(),
         },

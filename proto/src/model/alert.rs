@@ -42,9 +42,43 @@ pub struct AlertRule {
     /// URL of what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
+    /// What is recommended when it fires; it is shown, and nothing but a person does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommend: Option<Recommend>,
     /// Whether it is looked at; `false` turns a built-in rule off.
     #[serde(default = "yes")]
     pub enabled: bool,
+}
+
+/// What is recommended when a rule fires, to the service and on the node that it fires about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recommend {
+    /// What is to be done.
+    pub operation: Remedy,
+    /// Once it was recommended, it is not for so long, in fleet time: what comes back sooner wants
+    /// its cause found, not another restart.
+    pub every: Span,
+}
+
+/// What may be recommended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Remedy {
+    /// `trictl service restart`.
+    Restart,
+    /// `trictl service recreate`.
+    Recreate,
+}
+
+impl Remedy {
+    /// Returns it as `trictl service` calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Recreate => "recreate",
+        }
+    }
 }
 
 /// How bad it is, the worst first.
@@ -151,6 +185,8 @@ pub enum State {
     CertificateExpiring,
     /// The last message through a channel did not arrive.
     ChannelFailing,
+    /// An item of a checklist was not done by the end of its window.
+    ChecklistOverdue,
     /// Always: a receiver that misses it knows that alerts do not reach it.
     Watchdog,
 }
@@ -170,6 +206,7 @@ impl State {
             Self::ControllerSilent => "controller-silent",
             Self::CertificateExpiring => "certificate-expiring",
             Self::ChannelFailing => "channel-failing",
+            Self::ChecklistOverdue => "checklist-overdue",
             Self::Watchdog => "watchdog",
         }
     }

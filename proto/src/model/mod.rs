@@ -3,24 +3,30 @@
 mod alert;
 mod channel;
 mod check;
+mod checklist;
 mod image;
 mod region;
 mod release;
 mod service;
 
 pub use alert::{
-    Absent, AlertRule, Bound, CheckFails, Condition, Metric, Only, Ready, Severity, State,
+    Absent, AlertRule, Bound, CheckFails, Condition, Metric, Only, Ready, Recommend, Remedy,
+    Severity, State,
 };
 pub use channel::{
     Alertmanager, Channel, Dingtalk, Feishu, Grouping, Language, Target, Telegram, Webhook, Wecom,
 };
 pub use check::{Check, CommandCheck, HttpCheck, Probe, ProbeError, TcpCheck};
+pub use checklist::{
+    Ask, By, Checklist, ClockTime, Daily, Fact, InService, InSight, Item, Link, Monthly, Passing,
+    Quiet, Schedule, Weekday, Weekly, Zone,
+};
 pub use image::{Image, ImageError};
 pub use region::Region;
 pub use release::{Artifact, Misfit, Release};
 pub use service::{
-    ApprovalPolicy, Bake, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver, Restart,
-    Selector, Service, Serving, StopSignal, Traffic, UpgradePolicy,
+    ApprovalPolicy, Bake, ByHand, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver,
+    Restart, Selector, Service, Serving, StopSignal, SystemdDriver, Traffic, UpgradePolicy,
 };
 
 use schemars::JsonSchema;
@@ -40,6 +46,8 @@ pub enum Object {
     AlertRule(AlertRule),
     /// A way by which they are told.
     Channel(Channel),
+    /// What is looked at again and again.
+    Checklist(Checklist),
 }
 
 impl Object {
@@ -51,6 +59,7 @@ impl Object {
             Self::Release(_) => "Release",
             Self::AlertRule(_) => "AlertRule",
             Self::Channel(_) => "Channel",
+            Self::Checklist(_) => "Checklist",
         }
     }
 
@@ -62,6 +71,7 @@ impl Object {
             Self::Release(release) => format!("{}@{}", release.service, release.version),
             Self::AlertRule(rule) => rule.name.to_string(),
             Self::Channel(channel) => channel.name.to_string(),
+            Self::Checklist(list) => list.name.to_string(),
         }
     }
 }

@@ -37,6 +37,27 @@ pub struct Service {
     /// How an upgrade proceeds.
     #[serde(default)]
     pub upgrade: UpgradePolicy,
+    /// What it takes to restart, recreate or stop it by hand, besides the ledger's word; for what
+    /// clients miss at once, such as a database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<ByHand>,
+}
+
+/// What it takes to restart, recreate or stop a service by hand. A start asks for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ByHand {
+    /// Whether whoever asks repeats the service's name: `--confirm SERVICE`.
+    pub confirm: bool,
+    /// People who must agree before it begins; nobody if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<ApprovalPolicy>,
+}
+
+impl Default for ByHand {
+    fn default() -> Self {
+        Self { confirm: true, approvals: None }
+    }
 }
 
 /// Selects nodes by labels; all must match.
@@ -63,6 +84,8 @@ pub enum Driver {
     Process(ProcessDriver),
     /// Services of a docker-compose project, their images pinned by digest.
     Compose(ComposeDriver),
+    /// A unit of systemd, its program pinned by digest.
+    Systemd(SystemdDriver),
 }
 
 impl Driver {
@@ -71,6 +94,7 @@ impl Driver {
         match self {
             Self::Process(_) => "process",
             Self::Compose(_) => "compose",
+            Self::Systemd(_) => "systemd",
         }
     }
 
@@ -79,6 +103,7 @@ impl Driver {
         match self {
             Self::Process(process) => process.stop_timeout,
             Self::Compose(compose) => compose.stop_timeout,
+            Self::Systemd(systemd) => systemd.stop_timeout,
         }
     }
 }
@@ -94,6 +119,18 @@ pub struct ComposeDriver {
     pub file: String,
     /// Time its containers have to stop before they are killed.
     #[serde(default = "stop_timeout_default")]
+    pub stop_timeout: Span,
+}
+
+/// A unit of systemd; the node's own configuration must allow it by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SystemdDriver {
+    /// Full name of the unit, such as `web.service`, whose file is read and never written; `{node}`,
+    /// `{region}` and `{service}` are filled in.
+    pub unit: String,
+    /// Time it has to stop before it is killed, in place of what the unit says.
+    #[serde(default = "unit_stop_timeout_default")]
     pub stop_timeout: Span,
 }
 
@@ -262,6 +299,11 @@ impl Default for Deadline {
 
 fn stop_timeout_default() -> Span {
     Span::secs(10)
+}
+
+/// As systemd has it where nobody says otherwise.
+fn unit_stop_timeout_default() -> Span {
+    Span::secs(90)
 }
 
 fn ttl_default() -> Span {

@@ -71,6 +71,9 @@ pub struct IncidentView {
     pub evidence: String,
     /// URL of what to do.
     pub runbook: Option<String>,
+    /// Command that is recommended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommended: Option<String>,
     /// When it began.
     pub since: WallTime,
     /// How long it has gone on, or did, in fleet time.

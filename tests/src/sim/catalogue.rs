@@ -128,6 +128,7 @@ pub fn service(config: &Config, text: &str) -> Service {
             deadline: Deadline { step: Span(config.step_ms), fleet: Span(config.fleet_ms) },
             approvals: None,
         },
+        by_hand: None,
     }
 }
 

@@ -51,6 +51,52 @@ async fn a_plan_is_started_when_others_have_agreed_to_it_and_only_then() {
     .await;
 }
 
+/// TSP-13: an emergency restart of what clients miss at once: confirmed, agreed to, recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn tsp_13_a_destructive_restart_is_confirmed_agreed_to_and_recorded() {
+    bounded(async {
+        let rig = Rig::start(1).await;
+        web::run(&rig, &Spec::default(), &["1.0.0"]).await;
+        let text = Spec::default().manifest() + "by_hand: {approvals: {count: 1, within: 1h}}\n";
+        let file = rig.file("by-hand.yaml", text);
+        rig.apply(&file).await.exits(0);
+        let ann = let_in(&rig, "ann", &["operator"]).await;
+        let bob = let_in(&rig, "bob", &["operator"]).await;
+        let cat = let_in(&rig, "cat", &["admin"]).await;
+        let restart = ["service", "restart", WEB, "--node", "gcp-1", "--reason", "hangs"];
+        rig.trictl_as(&ann, &restart).await.exits(2).says("--confirm web");
+        let sure = [&restart[..], &["--confirm", WEB]].concat();
+        let waiting = rig.trictl_as(&ann, &sure).await.exits(8).problem();
+        assert_eq!(waiting["rule"], "by_hand.approvals");
+        let hint = waiting["hint"].as_str().unwrap();
+        let plan = hint.rsplit(' ').next().unwrap().to_owned();
+        assert!(plan.starts_with("web@restart:"), "{hint}");
+        rig.trictl_as(&ann, &["approve", &plan]).await.exits(4);
+        rig.trictl_as(&bob, &["approve", &plan]).await.exits(0);
+        let watched = [&sure[..], &["--watch"]].concat();
+        rig.trictl_as(&ann, &watched).await.exits(0);
+        assert_eq!(web::starts(&rig, "gcp-1").len(), 2);
+        assert_eq!(web::starts(&rig, "aws-1").len(), 1);
+
+        // Nobody is there to agree: an admin goes without, and everybody is told.
+        let glass = ["--break-glass", "the database hangs", "--watch"];
+        let glass = [&sure[..], &glass[..]].concat();
+        rig.trictl_as(&bob, &glass).await.exits(4).says("may not break.glass");
+        rig.trictl_as(&cat, &glass).await.exits(0);
+        assert_eq!(web::starts(&rig, "gcp-1").len(), 3);
+        let told = rig.trictl(&["get"]).await.exits(0).json()["attention"].to_string();
+        assert!(told.contains("user/cat started web@restart:"), "{told}");
+        let audit = rig.trictl(&["audit", "list", "--class", "service"]).await.exits(0).json();
+        let audit = audit.to_string();
+        for record in
+            ["plan.approve", "break.glass", "service.restart", "waiting: plan web@restart"]
+        {
+            assert!(audit.contains(record), "{record} is not recorded");
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_glass_is_told_to_everybody_until_another_person_has_looked() {
     bounded(async {

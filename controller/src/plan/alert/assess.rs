@@ -130,5 +130,6 @@ fn opened(rule: &AlertRule, subject: &Subject, evidence: String) -> Opened {
         runbook: rule.runbook.clone(),
         channels: rule.channels.iter().cloned().collect(),
         evidence,
+        recommend: rule.recommend.clone(),
     }
 }

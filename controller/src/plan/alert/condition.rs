@@ -15,6 +15,7 @@ use trireme_proto::view::UpgradePhase;
 use super::Scene;
 use crate::presence::WINDOW;
 use crate::state::alert::Subject;
+use crate::state::checklist::overdue;
 use crate::state::fleet::{Node, Stage, Upgrade};
 
 /// Name under which a process that does not run stands among the failing checks.
@@ -141,10 +142,21 @@ impl<'a> Standings<'a> {
                 });
                 failing.collect()
             }
+            State::ChecklistOverdue => self.checklists(),
             State::Watchdog => {
                 [(Subject::default(), holds("alerts are looked at and sent".to_owned()))].into()
             }
         }
+    }
+
+    fn checklists(&self) -> Finds {
+        let late = overdue(&self.scene.fleet.checklists, self.scene.wall);
+        late.into_iter()
+            .map(|(list, item, period)| {
+                let evidence = format!("the window of {period} is over");
+                (object(format!("checklist/{list}/{item}")), holds(evidence))
+            })
+            .collect()
     }
 
     fn regions_not_serving(&self) -> Finds {

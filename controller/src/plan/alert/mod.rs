@@ -37,7 +37,7 @@ pub struct Scene<'a> {
     pub presence: &'a Presence,
     /// Fleet time.
     pub now: FleetTime,
-    /// Wall time, for how long certificates are valid.
+    /// Wall time, for how long certificates are valid and by when checklists must be done.
     pub wall: WallTime,
     /// Term this controller leads in.
     pub term: u64,

@@ -9,6 +9,7 @@ use trireme_proto::time::{FleetTime, Span, WallTime};
 use super::bench::{AT_ONCE, Bench, EPOCH, channels};
 use super::{Scene, plan, told_to};
 use crate::state::alert::{AlertStep, NoticeState};
+use crate::state::checklist::{Answer, ChecklistStep, Findings};
 use crate::state::{Body, Outcome, testing};
 
 const HASHRATE: &str = "\
@@ -443,4 +444,101 @@ fn channels_are_told_what_is_severe_enough() {
     bench.fails("aws-2", &["health"]);
     bench.pass(Span::secs(120));
     assert_eq!(bench.take(), [said("pager", "region-not-serving", 1, 0)]);
+}
+
+/// DVN-02: what nobody has looked at by the end of the window is an alert until somebody has, or
+/// the run is closed.
+#[test]
+fn dvn_02_an_item_that_is_not_done_in_time_is_an_alert_until_it_is() {
+    let mut bench = Bench::new();
+    bench.apply(
+        "{kind: Checklist, name: weekly, owner: ops, items: [\
+         {name: disk, title: Disks, by: {ask: {}}}, {name: log, title: Logs, by: {ask: {}}}]}",
+    );
+    let ends = WallTime(EPOCH + bench.now + 60_000);
+    let revision = bench.fleet.checklists.values().next().unwrap().revision;
+    let what = ChecklistStep::Open {
+        checklist: "weekly".parse().unwrap(),
+        period: "2027-W02".to_owned(),
+        due: WallTime(EPOCH),
+        ends,
+        findings: Findings { revision, ..Findings::default() },
+    };
+    assert!(matches!(bench.command(Body::Checklist { what }), Outcome::Checked(_)));
+    let answer = |bench: &mut Bench, item: &str, passed: bool| {
+        let what = ChecklistStep::Answer {
+            checklist: "weekly".parse().unwrap(),
+            run: None,
+            item: item.parse().unwrap(),
+            answer: Answer { passed, note: "full".to_owned(), ..Answer::default() },
+            review: false,
+        };
+        assert!(matches!(bench.command(Body::Checklist { what }), Outcome::Checked(_)));
+    };
+    bench.pass(Span::secs(59));
+    assert_eq!(bench.open(), [""; 0]);
+    bench.pass(Span::secs(1));
+    assert_eq!(
+        bench.open(),
+        [
+            "checklist-overdue/object=checklist/weekly/disk",
+            "checklist-overdue/object=checklist/weekly/log"
+        ]
+    );
+    // A bad answer is one, too: that it was late is over, what is wrong is for other rules.
+    answer(&mut bench, "log", false);
+    bench.look();
+    assert_eq!(bench.open(), ["checklist-overdue/object=checklist/weekly/disk"]);
+    answer(&mut bench, "disk", true);
+    bench.look();
+    assert_eq!(bench.open(), [""; 0]);
+}
+
+/// TSP-25: a restart is recommended above the threshold for as long as the rule says, and not again
+/// when it comes back at once.
+#[test]
+fn tsp_25_a_restart_is_recommended_after_its_time_and_once_in_its_window() {
+    const RULE: &str = "\
+kind: AlertRule
+name: memory-high
+owner: swap
+review: 2030-01-01
+severity: P2
+when: {metric: {service: web, check: health, label: rss, above: 2000}}
+for: 10m
+recommend: {operation: restart, every: 6h}
+";
+    let mut bench = Bench::new();
+    bench.apply(RULE);
+    let advised = |bench: &Bench| -> Vec<Option<String>> {
+        let all = bench.fleet.alerts.incidents.values();
+        all.map(|one| one.recommended().map(str::to_owned)).collect()
+    };
+    bench.gives("aws-1", "rss", "2000");
+    bench.gives("gcp-1", "rss", "2001");
+    bench.look();
+    bench.pass(Span::secs(9 * 60 + 59));
+    assert_eq!(advised(&bench), [], "not before its time, and not at the threshold");
+    bench.pass(Span::secs(1));
+    let id = *bench.fleet.alerts.incidents.keys().next().unwrap();
+    let command = format!("trictl service restart web --node gcp-1 --reason {id}");
+    assert_eq!(advised(&bench), [Some(command)]);
+    assert!(bench.fleet.upgrades.is_empty(), "nobody but a person does it");
+    // Restarted, and it leaks on: told again, and no restart is recommended.
+    bench.gives("gcp-1", "rss", "100");
+    bench.pass(Span::secs(60));
+    bench.gives("gcp-1", "rss", "2500");
+    bench.pass(Span::secs(3600));
+    assert_eq!(bench.open(), ["memory-high/region=gcp,node=gcp-1,service=web,check=health"]);
+    assert_eq!(advised(&bench)[1], None);
+    // Another node has its own.
+    bench.gives("aws-1", "rss", "2500");
+    bench.pass(Span::secs(11 * 60));
+    assert!(advised(&bench)[2].as_ref().unwrap().contains("--node aws-1"));
+    bench.gives("gcp-1", "rss", "100");
+    bench.look();
+    bench.skip(Span::secs(6 * 3600));
+    bench.gives("gcp-1", "rss", "2500");
+    bench.pass(Span::secs(11 * 60));
+    assert!(advised(&bench)[3].is_some(), "its window is over");
 }

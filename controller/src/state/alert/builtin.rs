@@ -24,6 +24,7 @@ pub fn rules() -> &'static [AlertRule] {
             state(State::GrantOverdue, Severity::P2, Span(0)),
             state(State::ControllerSilent, Severity::P1, minute),
             state(State::CertificateExpiring, Severity::P1, Span(0)),
+            state(State::ChecklistOverdue, Severity::P2, Span(0)),
             state(State::ChannelFailing, Severity::P1, Span(0)),
             state(State::Watchdog, Severity::P3, Span(0)),
             rule("check-failing", Condition::Check(CheckFails::default()), Severity::P2, minute),
@@ -51,6 +52,7 @@ fn rule(name: &str, when: Condition, severity: Severity, lasting: Span) -> Alert
         labels: BTreeMap::new(),
         summary: None,
         runbook: None,
+        recommend: None,
         enabled: true,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trireme_proto::id::{ChannelId, IncidentId, NoticeId, RuleId, SilenceId};
-use trireme_proto::model::Severity;
+use trireme_proto::model::{Recommend, Severity};
 use trireme_proto::time::Span;
 
 use super::{Holding, NoticeState, Subject};
@@ -107,6 +107,15 @@ impl AlertStep {
             Self::Test { channel } => ("alert.test", format!("channel/{channel}")),
         }
     }
+
+    /// Returns why, in the words of whoever asks.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Acknowledge { note, .. } => note,
+            Self::Silence { reason, .. } => reason,
+            _ => "",
+        }
+    }
 }
 
 /// Incidents that one entry of the audit names: a region that goes down opens thousands.
@@ -137,6 +146,9 @@ pub struct Opened {
     pub channels: BTreeSet<ChannelId>,
     /// What was seen.
     pub evidence: String,
+    /// What the rule recommends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommend: Option<Recommend>,
 }
 
 /// A message that is about to be claimed.

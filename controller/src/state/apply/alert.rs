@@ -8,7 +8,7 @@ use trireme_proto::time::Span;
 
 use super::Context;
 use crate::state::alert::{
-    Acknowledged, AlertStep, Draft, Fired, Holding, Incident, Notice, NoticeState, Opened,
+    Acknowledged, Advice, AlertStep, Draft, Fired, Holding, Incident, Notice, NoticeState, Opened,
     Resolved, Silence, Told, group,
 };
 use crate::state::command::Outcome;
@@ -24,6 +24,9 @@ const SILENCES_MAX: usize = 200;
 const SILENCE_MAX: Span = Span::secs(30 * 24 * 3600);
 /// Days for which it is kept how often a rule fired.
 const DAYS_KEPT: u64 = 30;
+/// Recommendations that are remembered at once; beyond it nothing is recommended, as a leak on so many
+/// nodes is none that restarts mend.
+const ADVISED_MAX: usize = 10_000;
 /// Milliseconds of a day.
 const DAY: u64 = 24 * 3600 * 1000;
 /// Longest reason that is kept of why a message did not arrive, in characters.
@@ -82,6 +85,7 @@ fn open(fleet: &mut Fleet, context: &Context<'_>, opened: &BTreeMap<String, Open
             continue;
         }
         let id = IncidentId(fleet.take_id());
+        let advice = advise(fleet, key, id, found);
         let incident = Incident {
             rule: found.rule.clone(),
             what: found.what.clone(),
@@ -96,11 +100,36 @@ fn open(fleet: &mut Fleet, context: &Context<'_>, opened: &BTreeMap<String, Open
             opened: fleet.now,
             resolved: None,
             acknowledged: None,
+            advice,
             told: BTreeMap::new(),
         };
         count(fleet.alerts.fired.entry(found.rule.clone()).or_default(), context);
         fleet.alerts.incidents.insert(id, incident);
     }
+}
+
+/// Returns what is recommended, at most once in the rule's time for the same subject: a restart that
+/// does not last is not recommended over and over.
+fn advise(fleet: &mut Fleet, key: &str, id: IncidentId, found: &Opened) -> Option<Advice> {
+    let recommend = found.recommend.as_ref()?;
+    let service = found.subject.service.as_ref()?;
+    let now = fleet.now;
+    fleet.alerts.advised.retain(|_, until| now < *until);
+    if let Some(until) = fleet.alerts.advised.get(key) {
+        return Some(Advice::Withheld(*until));
+    }
+    if fleet.alerts.advised.len() >= ADVISED_MAX {
+        return Some(Advice::Withheld(now));
+    }
+    fleet.alerts.advised.insert(key.to_owned(), now.after(recommend.every));
+    let operation = recommend.operation.word();
+    let node = found.subject.node.as_ref();
+    let node = node.map(|node| format!(" --node {node}")).unwrap_or_default();
+    let by_hand = fleet.services.get(service).and_then(|one| one.manifest.by_hand.as_ref());
+    let confirmed = by_hand.filter(|policy| policy.confirm);
+    let confirmed = confirmed.map(|_| format!(" --confirm {service}")).unwrap_or_default();
+    let command = format!("trictl service {operation} {service}{node}{confirmed} --reason {id}");
+    Some(Advice::Do(command))
 }
 
 fn count(fired: &mut Fired, context: &Context<'_>) {

@@ -7,7 +7,7 @@
 use trireme_proto::access::Verb;
 use trireme_proto::identity::{Role, UserName};
 use trireme_proto::model::ApprovalPolicy;
-use trireme_proto::plan::{Plan, PlanId};
+use trireme_proto::plan::{Operation, Plan, PlanId, Scope};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 
@@ -27,29 +27,68 @@ const REVIEWS_MAX: usize = 2000;
 /// Time in which a start without approvals must have been reviewed.
 const REVIEW_WITHIN: Span = Span::secs(24 * 3600);
 
-/// Rule that asks for approvals.
-const RULE: &str = "upgrade.approvals";
+/// What is done to a service as it is, and where.
+type Asked = (Operation, Scope);
 
-/// Returns the plan of this name as it is now, with what it needs.
-fn planned(fleet: &Fleet, id: &PlanId) -> Result<(Plan, ApprovalPolicy), Problem> {
-    let plan = waves::plan(fleet, &id.service, &id.version)?;
+/// Returns the plan of this name as it is now, with what it needs. What changes no release cannot
+/// be computed from its name: somebody has asked for it before, or asks now.
+fn planned(
+    fleet: &Fleet,
+    id: &PlanId,
+    asked: Option<&Asked>,
+) -> Result<(Plan, ApprovalPolicy), Problem> {
+    let said = fleet.approvals.get(&id.to_string()).and_then(|said| said.operation.as_ref());
+    let (plan, again) = if let Some((operation, scope)) = asked.or(said) {
+        let again = format!("trictl service {operation} {} --dry-run", id.service);
+        (waves::operation(fleet, &id.service, *operation, scope)?, again)
+    } else {
+        let operation = id.version.as_str().parse::<Operation>().ok();
+        let plan = waves::plan(fleet, &id.service, &id.version);
+        let plan = match operation {
+            Some(operation) => plan.map_err(|_| unasked(id, operation))?,
+            None => plan?,
+        };
+        (plan, format!("trictl upgrade plan {} --to {}", id.service, id.version))
+    };
     if plan.id() != *id {
         let message = format!("plan {id} is stale: it is now {}", plan.id());
-        return Err(Problem::new(Code::Conflict, message).hint(format!(
-            "look at the new one: trictl upgrade plan {} --to {}",
-            id.service, id.version
-        )));
+        return Err(
+            Problem::new(Code::Conflict, message).hint(format!("look at the new one: {again}"))
+        );
     }
     let policy = policy(fleet, &plan).ok_or_else(|| {
+        let start = match plan.operation {
+            Operation::Upgrade => format!("trictl upgrade start {id}"),
+            operation => format!("trictl service {operation} {}", id.service),
+        };
         Problem::new(Code::Conflict, format!("service {} asks for no approvals", id.service))
-            .hint(format!("start it: trictl upgrade start {id}"))
+            .hint(format!("start it: {start}"))
     })?;
     Ok((plan, policy))
 }
 
+/// Returns the problem of a plan that is known by what was asked for, and nobody has asked.
+fn unasked(id: &PlanId, operation: Operation) -> Problem {
+    Problem::new(Code::NotFound, format!("nobody has asked for plan {id}"))
+        .hint(format!("whoever wants it asks first: trictl service {operation} {}", id.service))
+}
+
+/// Returns who must agree to a plan, and the rule that says so. What only restores asks nobody.
 fn policy(fleet: &Fleet, plan: &Plan) -> Option<ApprovalPolicy> {
-    let service = fleet.services.get(&plan.service)?;
-    service.manifest.upgrade.approvals.clone().filter(|policy| policy.count > 0)
+    let manifest = &fleet.services.get(&plan.service)?.manifest;
+    let policy = match plan.operation {
+        Operation::Upgrade => manifest.upgrade.approvals.clone(),
+        Operation::Restart | Operation::Recreate | Operation::Stop => {
+            manifest.by_hand.as_ref().and_then(|by_hand| by_hand.approvals.clone())
+        }
+        Operation::Start => None,
+    };
+    policy.filter(|policy| policy.count > 0)
+}
+
+/// Returns the rule that asks for approvals.
+fn rule(plan: &Plan) -> &'static str {
+    if plan.operation.is_upgrade() { "upgrade.approvals" } else { "by_hand.approvals" }
 }
 
 /// Returns what was said to a plan, of this very hash.
@@ -60,6 +99,7 @@ fn said<'f>(fleet: &'f mut Fleet, plan: &Plan) -> &'f mut Approvals {
         proposer: None,
         given: std::collections::BTreeMap::new(),
         broken: None,
+        operation: None,
         touched: now,
     };
     if !fleet.approvals.contains_key(&name) && fleet.approvals.len() >= PLANS_MAX {
@@ -78,10 +118,16 @@ fn said<'f>(fleet: &'f mut Fleet, plan: &Plan) -> &'f mut Approvals {
 
 /// Lets a start pass that has what it needs; otherwise notes who proposed it and answers what it
 /// waits for.
-pub(super) fn gate(fleet: &mut Fleet, context: &Context<'_>, plan: &Plan) -> Result<(), Outcome> {
+pub(super) fn gate(
+    fleet: &mut Fleet,
+    context: &Context<'_>,
+    plan: &Plan,
+    asked: Option<Asked>,
+) -> Result<(), Outcome> {
     let Some(policy) = policy(fleet, plan) else { return Ok(()) };
     let (starter, now) = (context.command.actor.subject.clone(), fleet.now);
     let said = said(fleet, plan);
+    said.operation = asked;
     said.given.retain(|_, approval| approval.until > now);
     let broken = said.broken.as_ref().is_some_and(|(actor, _)| *actor == starter);
     let proposer = said.proposer.get_or_insert_with(|| starter.clone()).clone();
@@ -120,7 +166,7 @@ fn waiting(
         Code::Waiting,
         format!("plan {id} waits for approval: {} of {needed}", counted.len()),
     );
-    problem.rule = Some(RULE.to_owned());
+    problem.rule = Some(rule(plan).to_owned());
     if !counted.is_empty() {
         problem = problem.because(format!("approved by {}", counted.join(", ")));
     }
@@ -145,7 +191,7 @@ pub(super) fn approve(
     context: &Context<'_>,
     id: &PlanId,
 ) -> Result<Outcome, Problem> {
-    let (plan, policy) = planned(fleet, id)?;
+    let (plan, policy) = planned(fleet, id, None)?;
     let actor = &context.command.actor;
     let role = role_of(fleet, &actor.subject, &actor.role, &policy).ok_or_else(|| {
         let roles: Vec<_> = policy.roles.iter().map(|role| role.as_str()).collect();
@@ -181,10 +227,10 @@ fn role_of(fleet: &Fleet, subject: &str, acting: &str, policy: &ApprovalPolicy) 
 pub(super) fn break_glass(
     fleet: &mut Fleet,
     context: &Context<'_>,
-    id: &PlanId,
+    (id, asked): (&PlanId, Option<&Asked>),
     reason: &str,
 ) -> Result<Outcome, Problem> {
-    let (plan, _) = planned(fleet, id)?;
+    let (plan, _) = planned(fleet, id, asked)?;
     let actor = context.command.actor.subject.clone();
     let number = fleet.take_id();
     let record = Break {
@@ -196,7 +242,9 @@ pub(super) fn break_glass(
         review: None,
     };
     fleet.breaks.insert(number, record);
-    said(fleet, &plan).broken = Some((actor, number));
+    let said = said(fleet, &plan);
+    said.broken = Some((actor, number));
+    said.operation = said.operation.take().or_else(|| asked.cloned());
     Ok(Outcome::Done)
 }
 

@@ -1,6 +1,6 @@
-//! Applies the deletion of what was declared: rules and channels. All else is referred to for ever.
+//! Applies the deletion of what was declared: rules, channels, checklists. All else is referred to for ever.
 
-use trireme_proto::id::{ChannelId, RuleId};
+use trireme_proto::id::{ChannelId, ChecklistId, RuleId};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{Applied, Change};
 
@@ -26,11 +26,16 @@ pub(super) fn delete(
                 name.parse::<RuleId>().is_ok_and(|id| fleet.alerts.rules.remove(&id).is_some());
             known.then_some("AlertRule")
         }
+        "checklist" => {
+            let known =
+                name.parse::<ChecklistId>().is_ok_and(|id| fleet.checklists.remove(&id).is_some());
+            known.then_some("Checklist")
+        }
         "channel" => delete_channel(fleet, name)?.then_some("Channel"),
         _ => {
             return Err(Problem::new(Code::Usage, format!("no {kind} can be deleted"))
                 .because("other objects, plans or the audit refer to it")
-                .hint("what can be deleted is alertrule and channel"));
+                .hint("what can be deleted is alertrule, channel and checklist"));
         }
     };
     let Some(kind_name) = kind_name else {

@@ -6,7 +6,7 @@ use trireme_proto::model::{AlertRule, Channel, Condition, Object, Release, Servi
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{Applied, Change};
 
-use super::Context;
+use super::{Context, checklist};
 use crate::state::alert::{ChannelRecord, RuleRecord};
 use crate::state::command::{Evidence, Outcome};
 use crate::state::fleet::{Fleet, ReleaseRecord, ServiceRecord};
@@ -86,6 +86,7 @@ fn put(fleet: &mut Fleet, object: &Object) -> Result<Change, Problem> {
         Object::Release(release) => put_release(fleet, release),
         Object::AlertRule(rule) => put_rule(fleet, rule),
         Object::Channel(channel) => put_channel(fleet, channel),
+        Object::Checklist(list) => checklist::put(fleet, list),
     }
 }
 
@@ -157,6 +158,7 @@ fn check_references(fleet: &Fleet, objects: &[Object]) -> Result<(), Problem> {
         match object {
             Object::Region(_) | Object::Channel(_) => {}
             Object::AlertRule(rule) => check_rule(fleet, rule)?,
+            Object::Checklist(list) => checklist::check(fleet, list)?,
             Object::Service(service) => {
                 for region in &service.upgrade.order {
                     if !fleet.regions.contains_key(region) {

@@ -2,6 +2,7 @@
 
 mod alert;
 mod approval;
+mod checklist;
 mod controllers;
 mod delete;
 mod drain;
@@ -138,6 +139,9 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         Outcome::Waiting(problem) => format!("waiting: {}", problem.message),
         _ => "done".to_owned(),
     };
+    if let (Body::Exec { step }, Outcome::Done | Outcome::Begun { .. }) = (&command.body, outcome) {
+        result = step.result();
+    }
     let refused_action;
     if let Body::Refuse { action: refused, target: object, problem } = &command.body {
         refused_action = refused.clone();
@@ -154,6 +158,7 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         action: kept(action, "request"),
         target: kept(&target, "fleet"),
         result: kept(&result, "done"),
+        reason: kept(command.body.reason(), ""),
         source: kept(&command.actor.source, "unknown"),
         request_id: kept(&command.actor.request_id, ""),
         previous: head.hash.clone(),
@@ -215,13 +220,16 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             delete::delete(fleet, *base_revision, kind, name)
         }
         Body::Alert { what } => alert::step(fleet, context, what),
+        Body::Checklist { what } => checklist::step(fleet, context, what),
         Body::CreateToken { .. } => node::create_token(fleet, context),
         Body::Join { token, secret_hash, incarnation } => {
             node::join(fleet, context, token, secret_hash, incarnation)
         }
         Body::RemoveNode { node, reason } => node::remove(fleet, context, node, reason),
         Body::Approve { plan } => approval::approve(fleet, context, plan),
-        Body::BreakGlass { plan, reason } => approval::break_glass(fleet, context, plan, reason),
+        Body::BreakGlass { plan, reason, asked } => {
+            approval::break_glass(fleet, context, (plan, asked.as_ref()), reason)
+        }
         Body::Review { of, note, incident } => {
             approval::review(fleet, context, of, note, incident.as_deref())
         }
@@ -245,6 +253,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             Err(Problem::new(Code::NotFound, format!("there is no controller {to}"))
                 .hint("list them: trictl controller status"))
         }
+        Body::Exec { step } => Ok(step.outcome()),
         Body::Refuse { .. } | Body::Lead { .. } | Body::TransferLeader { .. } => Ok(Outcome::Done),
         Body::Drain { .. }
         | Body::SettleDrain { .. }

@@ -37,7 +37,7 @@ pub(super) fn start(
             id.service, id.version
         )));
     }
-    if let Err(waiting) = approval::gate(fleet, context, &plan) {
+    if let Err(waiting) = approval::gate(fleet, context, &plan, None) {
         return Ok(waiting);
     }
     let started = begin(fleet, context, plan, "", evidence)?;
@@ -56,7 +56,14 @@ pub(super) fn operate(
 ) -> Result<Outcome, Problem> {
     alone(fleet, service)?;
     let plan = waves::operation(fleet, service, operation, scope)?;
-    begin(fleet, context, plan, reason, evidence)
+    let id = plan.id();
+    let asked = Some((operation, scope.clone()));
+    if let Err(waiting) = approval::gate(fleet, context, &plan, asked) {
+        return Ok(waiting);
+    }
+    let started = begin(fleet, context, plan, reason, evidence)?;
+    approval::use_up(fleet, &id);
+    Ok(started)
 }
 
 /// Refuses while something else is done to the service.

@@ -11,6 +11,8 @@ use trireme_proto::view::UpgradePhase;
 
 mod approval;
 mod aside;
+mod checklist;
+mod exec;
 mod found;
 mod note;
 mod operate;

@@ -29,8 +29,17 @@ pub struct Args {
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
 
+    /// Name of the service once more, where its manifest wants that
+    #[arg(long, value_name = "SERVICE", default_value = "", hide_default_value = true)]
+    confirm: String,
+
+    /// Do it without the approvals it needs, for this reason; everybody is told, and another
+    /// person must review it within 24 hours
+    #[arg(long, value_name = "REASON", default_value = "", hide_default_value = true)]
+    break_glass: String,
+
     /// Follow it until it has ended
-    #[arg(long)]
+    #[arg(long, short)]
     watch: bool,
 
     /// Show what would be done, have it judged by the controllers, and change nothing
@@ -51,6 +60,12 @@ impl Args {
         if !self.reason.is_empty() {
             words.extend(["--reason".to_owned(), self.reason.clone()]);
         }
+        for (option, value) in [("--confirm", &self.confirm), ("--break-glass", &self.break_glass)]
+        {
+            if !value.is_empty() {
+                words.extend([option.to_owned(), value.clone()]);
+            }
+        }
         words.push("--watch".to_owned());
         words
     }
@@ -67,6 +82,8 @@ pub(super) async fn run(app: &App, operation: Operation, args: Args) -> Result<O
         nodes: args.nodes.iter().map(ToString::to_string).collect(),
         reason: args.reason.clone(),
         dry_run: args.dry_run,
+        confirm: args.confirm.clone(),
+        break_glass: args.break_glass.clone(),
     };
     if args.dry_run {
         let reply: Reply<PlanView> = client.operate(request).await?;

@@ -180,3 +180,25 @@ fn what_changes_in_a_rule_is_told_by_field_and_every_field_is_explained() {
         assert!(!explain(path).unwrap().fields.is_empty(), "{path}");
     }
 }
+
+/// TSP-25: what is recommended has lasted, is about a service, and is not said over and over.
+#[test]
+fn tsp_25_restarts_are_recommended_with_restraint() {
+    let metric = "when: {metric: {service: dmp, check: stats, label: rss, above: 1}}\n";
+    let recommend = |every: &str| format!("recommend: {{operation: restart, every: {every}}}\n");
+    let read = only_rule(&rule(&format!("{metric}for: 10m\n{}", recommend("6h"))));
+    assert_eq!(read.recommend.unwrap().every, Span::secs(6 * 3600));
+    assert_refused(
+        &rule(&format!("{metric}for: 59s\n{}", recommend("9m"))),
+        &[
+            "7:6: what has held for 59s is no reason to restart: write at least 1m",
+            "8:40: it cannot be recommended every 9m: write from 10m to 720h",
+        ],
+    );
+    let silent = rule(&format!("when: {{state: node-silent}}\nfor: 5m\n{}", recommend("6h")));
+    assert_refused(
+        &silent,
+        &["8:12: the rule is not about a service on a node: leave it out, or look at a metric, a \
+           check or service-not-serving"],
+    );
+}

@@ -142,7 +142,7 @@ fn tells_of_a_missing_or_unknown_kind() {
     assert_refused(
         "name: aws\n",
         &["1:1: `kind` is missing: kinds are `Region`, `Service`, `Release`, \
-           `AlertRule`, `Channel`"],
+           `AlertRule`, `Channel`, `Checklist`"],
     );
     assert_refused(
         "\
@@ -154,22 +154,22 @@ name: web
     assert_refused(
         "kind: Deployment\n",
         &["1:7: there is no kind `Deployment`: kinds are `Region`, `Service`, `Release`, \
-           `AlertRule`, `Channel`"],
+           `AlertRule`, `Channel`, `Checklist`"],
     );
     assert_refused(
         "kind: [Region]\n",
         &["1:7: `kind` must be a text, not a list: kinds are `Region`, `Service`, `Release`, \
-           `AlertRule`, `Channel`"],
+           `AlertRule`, `Channel`, `Checklist`"],
     );
     assert_refused(
         "- kind: Region\n",
         &["1:1: a document is a map of fields, not a list: kinds are `Region`, `Service`, \
-             `Release`, `AlertRule`, `Channel`"],
+             `Release`, `AlertRule`, `Channel`, `Checklist`"],
     );
     assert_refused(
         "Region\n",
         &["1:1: a document is a map of fields, not the text `Region`: kinds are `Region`, \
-             `Service`, `Release`, `AlertRule`, `Channel`"],
+             `Service`, `Release`, `AlertRule`, `Channel`, `Checklist`"],
     );
 }
 
@@ -259,7 +259,7 @@ name: web
 nodes: {labels: {role: web}}
 driver: {}
 ",
-        &["4:9: driver needs one of `process`, `compose`: write exactly one of them"],
+        &["4:9: driver needs one of `process`, `compose`, `systemd`: write exactly one of them"],
     );
 }
 
@@ -298,20 +298,6 @@ upgrade:
             "10:32: bake field `fleet` is not supported by this version: leave it out; \
              supported are `region`",
         ],
-    );
-}
-
-#[test]
-fn refuses_drivers_of_later_features() {
-    assert_refused(
-        "\
-kind: Service
-name: web
-nodes: {labels: {role: web}}
-driver: {systemd: {unit: web}}
-",
-        &["4:10: driver field `systemd` is not supported by this version: leave it out; \
-             supported are `process`, `compose`"],
     );
 }
 
@@ -396,8 +382,8 @@ name: web
 nodes: {labels: {role: web}}
 driver: process
 ",
-        &["4:9: `driver` must be a map with the fields `process`, `compose`, not `process`: \
-             write its fields below it, such as `process: …`"],
+        &["4:9: `driver` must be a map with the fields `process`, `compose`, `systemd`, not \
+             `process`: write its fields below it, such as `process: …`"],
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bad;
+mod checklists;
 mod contradictions;
 mod drivers;
 mod good;

@@ -119,6 +119,7 @@ fn object() -> impl Strategy<Value = Object> {
                 logs,
                 traffic,
                 upgrade,
+                by_hand: None,
             })
         },
     );

@@ -229,6 +229,7 @@ fn explains_kinds_fields_and_words_from_the_model() {
       Release    One version of a service.
       AlertRule  Something that somebody is told of.
       Channel    A way by which they are told.
+      Checklist  What is looked at again and again.
     ");
     insta::assert_snapshot!(explain("service.checks").unwrap().to_string(), @r"
     Service.checks: a list of fields, exactly one of `http`, `tcp`, `command`
@@ -287,7 +288,7 @@ fn what_cannot_be_explained_has_a_way_on() {
         told,
         [
             "there is no `servce` in manifests: did you mean `Service`?",
-            "there is no `pod` in manifests: there are `Region`, `Service`, `Release`, `AlertRule`, `Channel`",
+            "there is no `pod` in manifests: there are `Region`, `Service`, `Release`, `AlertRule`, `Channel`, `Checklist`",
             "there is no `chekcs` in Service: did you mean `Service.checks`?",
             "there is no `htp` in Service.checks: did you mean `Service.checks.http`?",
             "there is no `x` in Region.name: `Region.name` has no fields",
@@ -298,7 +299,7 @@ fn what_cannot_be_explained_has_a_way_on() {
 #[test]
 fn the_schema_is_one_for_all_kinds_and_refuses_unknown_fields() {
     let kinds = schema()["oneOf"].as_array().unwrap();
-    assert_eq!(kinds.len(), 5);
+    assert_eq!(kinds.len(), 6);
     for kind in kinds {
         assert_eq!(kind["additionalProperties"], json!(false), "{kind}");
         assert!(kind["required"].as_array().unwrap().contains(&json!("kind")));

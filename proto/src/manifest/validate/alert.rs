@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Faults, http_url};
-use crate::model::{Absent, AlertRule, Condition, Metric, State};
+use crate::model::{Absent, AlertRule, Condition, Metric, Recommend, State};
 use crate::time::Span;
 
 /// Longest text of a rule that people read: a line, also on a telephone.
@@ -18,6 +18,12 @@ pub(super) const RESERVED: [&str; 8] =
 /// Least time that something must be absent: an agent that is restarted reports no numbers at once.
 const ABSENT_MIN: Span = Span::secs(60);
 
+/// Least time that something must hold before a restart is recommended.
+const RECOMMEND_FOR_MIN: Span = Span::secs(60);
+/// Least and most time between two recommendations of the same.
+const RECOMMEND_EVERY_MIN: Span = Span::secs(10 * 60);
+const RECOMMEND_EVERY_MAX: Span = Span::secs(30 * 24 * 3600);
+
 pub(super) fn validate(rule: &AlertRule, faults: &mut Faults) {
     one_line("owner", &rule.owner, faults);
     if let Some(summary) = &rule.summary {
@@ -28,6 +34,9 @@ pub(super) fn validate(rule: &AlertRule, faults: &mut Faults) {
         faults.add("runbook", format!("`{}` {why}", rule.runbook.as_deref().unwrap_or("")), help);
     }
     validate_labels(rule, faults);
+    if let Some(recommend) = &rule.recommend {
+        validate_recommend(rule, recommend, faults);
+    }
     let mut seen = BTreeSet::new();
     for (index, channel) in rule.channels.iter().enumerate() {
         if !seen.insert(channel) {
@@ -52,6 +61,30 @@ pub(super) fn validate(rule: &AlertRule, faults: &mut Faults) {
             faults.add("when.ready.below", message, "write at least 1");
         }
         Condition::State(_) | Condition::Ready(_) => {}
+    }
+}
+
+/// A restart is recommended of a service, for what lasts, and not over and over.
+fn validate_recommend(rule: &AlertRule, recommend: &Recommend, faults: &mut Faults) {
+    let about = match &rule.when {
+        Condition::Metric(_) | Condition::Check(_) => true,
+        Condition::State(state) => *state == State::ServiceNotServing,
+        Condition::Absent(_) | Condition::Ready(_) => false,
+    };
+    if !about {
+        let message = "the rule is not about a service on a node";
+        let help = "leave it out, or look at a metric, a check or service-not-serving";
+        faults.add("recommend", message, help);
+    }
+    if rule.lasting < RECOMMEND_FOR_MIN {
+        let message = format!("what has held for {} is no reason to restart", rule.lasting);
+        faults.add("for", message, format!("write at least {RECOMMEND_FOR_MIN}"));
+    }
+    let range = RECOMMEND_EVERY_MIN..=RECOMMEND_EVERY_MAX;
+    if !range.contains(&recommend.every) {
+        let message = format!("it cannot be recommended every {}", recommend.every);
+        let help = format!("write from {RECOMMEND_EVERY_MIN} to {RECOMMEND_EVERY_MAX}");
+        faults.add("recommend.every", message, help);
     }
 }
 
@@ -109,7 +142,7 @@ fn number_name(path: &str, name: &str, faults: &mut Faults) {
 }
 
 /// Checks a text that people read.
-fn one_line(path: &str, text: &str, faults: &mut Faults) {
+pub(super) fn one_line(path: &str, text: &str, faults: &mut Faults) {
     let length = text.chars().count();
     if text.trim().is_empty() || length > TEXT_MAX || text.contains(char::is_control) {
         let message = format!("`{path}` must be a line of 1 to {TEXT_MAX} characters");

@@ -7,6 +7,7 @@
 mod alert;
 mod channel;
 mod check;
+mod checklist;
 mod driver;
 mod logs;
 mod release;
@@ -57,6 +58,7 @@ pub fn validate_object(object: &Object) -> Vec<Fault> {
         Object::Release(release) => release::validate(release, &mut faults),
         Object::AlertRule(rule) => alert::validate(rule, &mut faults),
         Object::Channel(channel) => channel::validate(channel, &mut faults),
+        Object::Checklist(list) => checklist::validate(list, &mut faults),
     }
     faults.list
 }
@@ -96,7 +98,7 @@ pub(super) fn set_faults(objects: &[&Object], existing: &Known) -> Vec<(usize, F
                 services.insert(service.name.clone(), service.driver.clone());
             }
             Object::Channel(channel) => drop(channels.insert(channel.name.clone())),
-            Object::Release(_) | Object::AlertRule(_) => {}
+            Object::Release(_) | Object::AlertRule(_) | Object::Checklist(_) => {}
         }
     }
     let named: BTreeSet<ServiceId> = services.keys().cloned().collect();
@@ -107,6 +109,9 @@ pub(super) fn set_faults(objects: &[&Object], existing: &Known) -> Vec<(usize, F
             Object::Region(_) | Object::Channel(_) => {}
             Object::AlertRule(rule) => {
                 against_fleet(rule, &regions, &named, &channels, &mut faults);
+            }
+            Object::Checklist(list) => {
+                checklist::against_fleet(list, &regions, &named, &mut faults);
             }
             Object::Service(service) => against_regions(service, &regions, &mut faults),
             Object::Release(release) => {

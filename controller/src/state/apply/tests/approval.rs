@@ -1,7 +1,7 @@
 //! Approvals by value: who counts, for which plan, for how long, and how often.
 
 use trireme_proto::model::ApprovalPolicy;
-use trireme_proto::plan::PlanId;
+use trireme_proto::plan::{Operation, PlanId, Scope};
 
 use super::*;
 use crate::state::approval::Reviewed;
@@ -135,7 +135,7 @@ fn whoever_was_shut_out_since_has_approved_nothing() {
 fn broken_glass_is_for_one_person_and_is_reviewed_by_another() {
     let (mut log, plan) = guarded(2, &[]);
     let reason = "customers are down".to_owned();
-    let body = Body::BreakGlass { plan: plan.clone(), reason };
+    let body = Body::BreakGlass { plan: plan.clone(), reason, asked: None };
     log.by("ann", "admin", body).unwrap();
     waits(log.start_by("bob", &plan));
     assert!(started(&log.start_by("ann", &plan)));
@@ -149,6 +149,71 @@ fn broken_glass_is_for_one_person_and_is_reviewed_by_another() {
     assert!(log.fleet.breaks[&id].review.is_some());
     let twice = log.by("bob", "auditor", review(Reviewed::Break { id })).unwrap_err();
     assert_eq!(twice.code, Code::Conflict);
+}
+
+/// A fleet whose service is restarted by hand only when others agree.
+fn destructive(count: u32) -> Log {
+    let mut log = Log::serving();
+    let policy = ApprovalPolicy { count, roles: Vec::new(), within: Span::secs(3600) };
+    let by_hand = trireme_proto::model::ByHand { confirm: true, approvals: Some(policy) };
+    let service = log.fleet.services.get_mut(&"web".parse().unwrap()).unwrap();
+    service.manifest.by_hand = Some(by_hand);
+    log
+}
+
+impl Log {
+    fn operate_by(
+        &mut self,
+        who: &str,
+        operation: Operation,
+        scope: &Scope,
+    ) -> Result<Outcome, Problem> {
+        let (service, scope) = ("web".parse().unwrap(), scope.clone());
+        let (reason, evidence) = ("hangs".to_owned(), self.evidence());
+        let body = Body::Operate { service, operation, scope, reason, evidence };
+        self.by(who, "operator", body)
+    }
+}
+
+/// TSP-13: a destructive restart waits for others, of this very scope; a start asks nobody.
+#[test]
+fn tsp_13_a_destructive_restart_starts_when_others_have_agreed_to_that_very_one() {
+    let mut log = destructive(1);
+    let one = Scope { nodes: ["aws-1".parse().unwrap()].into(), ..Scope::default() };
+    let problem = waits(log.operate_by("ann", Operation::Restart, &one));
+    assert_eq!((problem.code, problem.rule.as_deref()), (Code::Waiting, Some("by_hand.approvals")));
+    let web = "web".parse().unwrap();
+    let plan = waves::operation(&log.fleet, &web, Operation::Restart, &one).unwrap().id();
+    assert!(problem.message.contains(&plan.to_string()), "{problem}");
+    assert_eq!(log.approve("ann", "operator", &plan).unwrap_err().code, Code::Denied);
+    log.approve("bob", "operator", &plan).unwrap();
+    // What was agreed to is this node, and this operation.
+    waits(log.operate_by("ann", Operation::Restart, &Scope::default()));
+    waits(log.operate_by("ann", Operation::Stop, &one));
+    assert!(started(&log.operate_by("ann", Operation::Restart, &one)));
+    assert!(!log.fleet.approvals.contains_key(&plan.to_string()), "used up");
+
+    let mut log = destructive(2);
+    let everywhere = Scope::default();
+    let stop = waves::operation(&log.fleet, &web, Operation::Stop, &one).unwrap().id();
+    let unasked = log.approve("bob", "operator", &stop).unwrap_err();
+    assert_eq!(unasked.code, Code::NotFound, "what is to be stopped is not in the name");
+    assert!(started(&log.operate_by("ann", Operation::Start, &everywhere)), "it only restores");
+}
+
+/// TSP-13: the glass is broken for a restart as for an upgrade, and the ledger is asked all the same.
+#[test]
+fn tsp_13_broken_glass_lets_one_person_restart_and_is_reviewed() {
+    let mut log = destructive(2);
+    let (web, operation) = ("web".parse().unwrap(), Operation::Restart);
+    let one = Scope { nodes: ["aws-1".parse().unwrap()].into(), ..Scope::default() };
+    let plan = waves::operation(&log.fleet, &web, operation, &one).unwrap().id();
+    let (reason, asked) = ("down".to_owned(), Some((operation, one.clone())));
+    log.by("ann", "admin", Body::BreakGlass { plan, reason, asked }).unwrap();
+    waits(log.operate_by("bob", operation, &one));
+    assert!(started(&log.operate_by("ann", operation, &one)));
+    let record = log.fleet.breaks.values().next().unwrap();
+    assert_eq!((record.plan.version.as_str(), record.review), ("restart", None));
 }
 
 /// DVN-53, DMP-38, TSP-28: a review keeps who looked, at what, by which query, and how much.
