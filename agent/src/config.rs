@@ -295,7 +295,7 @@ mod tests {
             "data: /var/lib/trireme-agent\n\
              controllers: [10.1.0.10:7401, {address: '[::1]:7401', region: aliyun}]\n\
              join: {address: 'join.example:7402', token_file: /etc/token}\n\
-             drivers: {compose: {projects: [dvn, 'pool-*'], files: [/opt]}, \
+             drivers: {compose: {projects: [dvn, 'pool-*'], files: [/opt]}, exec: [web], \
              systemd: {units: [web.service], store: /srv/releases}}\n\
              log: {format: json, level: warn}\n",
         )
@@ -327,6 +327,7 @@ mod tests {
                         store: "/srv/releases".into(),
                         ..SystemdHost::default()
                     },
+                    exec: vec!["web".parse().unwrap()],
                 },
                 link_local: false,
                 log: Log { format: LogFormat::Json, level: LogLevel::Warn },

@@ -12,8 +12,8 @@ use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
-use trireme_proto::query::ServiceStatus;
-use trireme_proto::view::{AuditEntry, List, Manifests, NoteView, RegionView};
+use trireme_proto::query::{NodeUse, ServiceStatus};
+use trireme_proto::view::{AuditEntry, ControllersView, List, Manifests, NoteView, RegionView};
 use trireme_proto::wire::{DigestRequest, Document};
 
 use crate::audit::PAGE_MAX;
@@ -254,6 +254,15 @@ impl Documents {
             // have changed meanwhile.
             releases: BTreeMap::new(),
         }
+    }
+
+    /// Returns how the fleet stands, given what nodes answered of what their services use.
+    pub fn fleet_status(
+        &self,
+        controllers: ControllersView,
+        answers: &Answers<NodeUse>,
+    ) -> Document {
+        self.document(&self.lens(|lens| view::fleet_status(lens, controllers, answers)))
     }
 
     /// Returns what a controller has applied and how many agents it has, if it answers.

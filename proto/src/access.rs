@@ -165,6 +165,8 @@ verbs! {
     ServiceStatus = "service.status", Read Services;
     /// Looks what a service uses of its nodes.
     ServiceTop = "service.top", Read Services;
+    /// Looks at the fleet on one screen.
+    FleetStatus = "fleet.status", Read Fleet;
     /// Declares manifests.
     ManifestApply = "manifest.apply", Change Fleet;
     /// Takes a rule, a channel or a checklist out of the manifests.
@@ -227,6 +229,9 @@ verbs! {
 
     /// Agrees to a plan before it starts.
     PlanApprove = "plan.approve", Change Services;
+
+    /// Runs a program beside a service.
+    ServiceExec = "service.exec", Change Shell;
 
     /// Starts a plan without the approvals it needs.
     BreakGlass = "break.glass", Change Safety;

@@ -9,6 +9,7 @@ pub mod checklist;
 mod controllers;
 pub mod look;
 pub mod people;
+pub mod status;
 
 use std::collections::BTreeMap;
 

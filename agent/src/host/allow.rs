@@ -18,6 +18,8 @@ pub struct Drivers {
     pub compose: ComposeHost,
     /// Units of systemd.
     pub systemd: SystemdHost,
+    /// Services beside which admins may run programs; none where left out.
+    pub exec: Vec<Pattern>,
 }
 
 /// Which compose projects may be driven, and how.
@@ -79,7 +81,7 @@ pub struct Pattern(String);
 pub struct PatternError(String);
 
 impl Pattern {
-    fn allows(&self, name: &str) -> bool {
+    pub(super) fn allows(&self, name: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
             None => self.0 == name,

@@ -22,9 +22,10 @@ use trireme_proto::model::Driver;
 use trireme_proto::query::LogsQuestion;
 use trireme_proto::time::Span;
 
-use super::allow::Drivers;
+use super::allow::{Drivers, Pattern};
 use super::artifact::{self, Fetched};
 use super::compose::{self, Docker};
+use super::exec::Once;
 use super::layout::ServiceDir;
 use super::systemd::{self, Systemd};
 use super::unit::{Command, Given, Kind, Unit};
@@ -55,6 +56,10 @@ pub struct Machine {
     systemd: Arc<Systemd>,
     units: Mutex<Units>,
     changes: Arc<watch::Sender<u64>>,
+    /// Services beside which programs may be run.
+    exec: Vec<Pattern>,
+    /// Runs of such programs that were begun.
+    once: Arc<Once>,
     /// Files that may be read for operators, by service and name.
     logs: RwLock<BTreeMap<ServiceId, BTreeMap<String, String>>>,
 }
@@ -88,6 +93,8 @@ impl Machine {
             client,
             docker: Arc::new(Docker::new(drivers.compose)),
             systemd: Arc::new(Systemd::new(drivers.systemd)),
+            exec: drivers.exec,
+            once: Arc::new(Once::open(root)?),
             units: Mutex::default(),
             changes: Arc::new(watch::Sender::new(0)),
             services,
@@ -96,6 +103,7 @@ impl Machine {
         for service in machine.on_disk()? {
             machine.supervise(service, None).await?;
         }
+        machine.end_runs().await;
         Ok(machine)
     }
 
@@ -138,7 +146,16 @@ impl Machine {
         self.units().by_service.get(service).cloned()
     }
 
-    pub(super) fn docker(&self) -> &Docker {
+    /// Returns whether this node lets admins run programs beside a service.
+    pub(super) fn may_exec(&self, service: &ServiceId) -> bool {
+        self.exec.iter().any(|pattern| pattern.allows(service.as_str()))
+    }
+
+    pub(super) fn once(&self) -> &Arc<Once> {
+        &self.once
+    }
+
+    pub(super) fn docker(&self) -> &Arc<Docker> {
         &self.docker
     }
 

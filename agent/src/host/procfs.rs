@@ -100,6 +100,15 @@ impl Evidence {
     }
 }
 
+/// Returns the processes whose environment has this variable, as `NAME=value`.
+pub(super) fn with_variable(variable: &str) -> Vec<ProcessId> {
+    let has = |stat: &Stat| {
+        fs::read(format!("/proc/{}/environ", stat.id.pid))
+            .is_ok_and(|text| text.split(|&byte| byte == 0).any(|var| var == variable.as_bytes()))
+    };
+    all().filter(|stat| !stat.is_zombie && has(stat)).map(|stat| stat.id).collect()
+}
+
 /// Returns the process of an attempt that was begun at `since` and perhaps not recorded.
 pub(super) fn find_started(evidence: &Evidence, since: u64) -> Option<ProcessId> {
     all()

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::query::{Ended, LogPiece, LogsQuestion, Question};
 
-use super::{Answering, Closed, Outlet, Respond, look};
+use super::{Answering, Closed, Outlet, Respond, exec, look};
 use crate::host::{Host as _, LinesError, Machine};
 use crate::telemetry;
 
@@ -31,6 +31,10 @@ impl Respond for Answers {
             Question::Logs(question) => {
                 Box::pin(async move { logs(&machine, &question, &outlet).await })
             }
+            Question::Exec(question) => Box::pin(async move {
+                exec::exec(&machine, &question, &outlet).await?;
+                Ok(Ended::default())
+            }),
             Question::Use(question) => Box::pin(async move {
                 let used = machine.used(&question.services).await;
                 outlet.send_whole(&used).await.map_err(gone)?;
@@ -75,6 +79,6 @@ fn unreadable(error: &LinesError) -> Problem {
 }
 
 /// Nobody reads this problem: the stream it would go over has ended.
-fn gone(closed: Closed) -> Problem {
+pub(super) fn gone(closed: Closed) -> Problem {
     Problem::new(Code::Unreachable, closed.to_string())
 }

@@ -9,13 +9,14 @@ use trireme_proto::access::{Reach, Verb};
 use trireme_proto::id::ControllerId;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::{ControllerView, ControllersView, RegroupView, RegroupedView};
+use trireme_proto::wire::ChangeControllerRequest;
 use trireme_proto::wire::controllers_server::Controllers;
-use trireme_proto::wire::{ChangeControllerRequest, Document};
 
 use super::authorize::operator;
 use super::operations::needed;
 use super::operator::{Answer, OperatorApi, parse};
 use super::status::status;
+use crate::brain::Brain;
 use crate::peers::Described;
 use crate::plan::controllers::{Next, next};
 use crate::state::Body;
@@ -74,7 +75,7 @@ impl OperatorApi {
         if !asked.dry_run {
             self.caught_up(reply.index).await;
         }
-        Ok(Response::new(self.group_document().await))
+        Ok(Response::new(self.documents.document(&standings(&self.brain).await)))
     }
 
     /// Asks whoever is to come what it is.
@@ -130,65 +131,63 @@ impl OperatorApi {
         }
         Ok(Newcomer { name: name.clone(), record, disk })
     }
+}
 
-    /// Asks every controller how it stands.
-    pub(super) async fn group_document(&self) -> Document {
-        let fleet = self.brain.fleet();
-        let group = self.brain.group();
-        let leader = self.brain.leader();
-        let mut known: Vec<Newcomer> = fleet
-            .controllers
-            .iter()
-            .map(|(name, record)| Newcomer {
-                name: name.clone(),
-                record: record.clone(),
-                disk: String::new(),
-            })
-            .collect();
-        let coming = fleet.regroup.as_ref().and_then(|change| change.add.clone());
-        known.extend(coming);
-        let own = &self.brain.name;
-        let told = join_all(known.iter().map(async |one| {
-            let told = if one.name == *own {
-                self.brain.describe().await
-            } else {
-                self.brain.peers.describe(&one.name, &one.record.peer).await
-            };
-            // Of one that is repaired, who answers is the new one.
-            told.ok().filter(|told| told.record.raft_id == one.record.raft_id)
-        }))
-        .await;
-        let last = told.iter().flatten().map(|one| one.last).max().unwrap_or(0);
-        let views = known.iter().zip(&told);
-        let items =
-            views.map(|(one, told)| view(one, told.as_ref(), leader.as_ref(), &group, last));
-        let term = self.brain.raft.watch_leadership().borrow().term;
-        let change = fleet.regroup.as_ref().map(|change| self.change_view(change, &group));
-        let changed = fleet.regrouped.as_ref().map(|ended| RegroupedView {
-            number: ended.number,
-            what: ended.what.clone(),
-            given_up: ended.given_up.clone(),
-        });
-        let (name, items) = (fleet.name.clone(), items.collect());
-        let view = ControllersView { fleet: name, term, leader, items, change, changed };
-        self.documents.document(&view)
-    }
+/// Asks every controller how it stands.
+pub(super) async fn standings(brain: &Brain) -> ControllersView {
+    let fleet = brain.fleet();
+    let group = brain.group();
+    let leader = brain.leader();
+    let mut known: Vec<Newcomer> = fleet
+        .controllers
+        .iter()
+        .map(|(name, record)| Newcomer {
+            name: name.clone(),
+            record: record.clone(),
+            disk: String::new(),
+        })
+        .collect();
+    let coming = fleet.regroup.as_ref().and_then(|change| change.add.clone());
+    known.extend(coming);
+    let own = &brain.name;
+    let told = join_all(known.iter().map(async |one| {
+        let told = if one.name == *own {
+            brain.describe().await
+        } else {
+            brain.peers.describe(&one.name, &one.record.peer).await
+        };
+        // Of one that is repaired, who answers is the new one.
+        told.ok().filter(|told| told.record.raft_id == one.record.raft_id)
+    }))
+    .await;
+    let last = told.iter().flatten().map(|one| one.last).max().unwrap_or(0);
+    let views = known.iter().zip(&told);
+    let items = views.map(|(one, told)| view(one, told.as_ref(), leader.as_ref(), &group, last));
+    let term = brain.raft.watch_leadership().borrow().term;
+    let change = fleet.regroup.as_ref().map(|change| change_view(brain, change, &group));
+    let changed = fleet.regrouped.as_ref().map(|ended| RegroupedView {
+        number: ended.number,
+        what: ended.what.clone(),
+        given_up: ended.given_up.clone(),
+    });
+    let (name, items) = (fleet.name.clone(), items.collect());
+    ControllersView { fleet: name, term, leader, items, change, changed }
+}
 
-    fn change_view(&self, change: &Regroup, group: &Group) -> RegroupView {
-        let now = self.brain.now();
-        let leads = self.brain.leads().is_some();
-        let waits_for = leads.then(|| match self.brain.read(|fleet| next(fleet, group, now)) {
-            Next::Wait(why) => Some(why),
-            _ => None,
-        });
-        RegroupView {
-            number: change.number,
-            what: change.to_string(),
-            actor: change.actor.clone(),
-            reason: change.reason.clone(),
-            waits_for: waits_for.flatten(),
-            warnings: change.warnings.clone(),
-        }
+fn change_view(brain: &Brain, change: &Regroup, group: &Group) -> RegroupView {
+    let now = brain.now();
+    let leads = brain.leads().is_some();
+    let waits_for = leads.then(|| match brain.read(|fleet| next(fleet, group, now)) {
+        Next::Wait(why) => Some(why),
+        _ => None,
+    });
+    RegroupView {
+        number: change.number,
+        what: change.to_string(),
+        actor: change.actor.clone(),
+        reason: change.reason.clone(),
+        waits_for: waits_for.flatten(),
+        warnings: change.warnings.clone(),
     }
 }
 

@@ -142,6 +142,8 @@ fn queries(method: &str) -> Option<Verb> {
         "ServiceLogs" => Verb::ServiceLogs,
         "ServiceStatus" => Verb::ServiceStatus,
         "ServiceTop" => Verb::ServiceTop,
+        "ServiceExec" => Verb::ServiceExec,
+        "FleetStatus" => Verb::FleetStatus,
         _ => return None,
     })
 }

@@ -27,6 +27,7 @@ use trireme_proto::wire::{
 };
 
 use super::authorize::{Allowed, operator};
+use super::controllers::standings;
 use super::reach;
 use super::status::{status, usage};
 use crate::brain::Brain;
@@ -417,7 +418,7 @@ impl Operator for OperatorApi {
                 sure.map_err(|problem| status(&problem))?;
             }
         }
-        let mut document = self.group_document().await;
+        let mut document = self.documents.document(&standings(&self.brain).await);
         if stale {
             document.set_consistency(Consistency::Stale);
         }
@@ -440,7 +441,7 @@ impl Operator for OperatorApi {
         if !asked.dry_run {
             self.documents.wait_for_leader(&to).await.map_err(|problem| status(&problem))?;
         }
-        Ok(Response::new(self.group_document().await))
+        Ok(Response::new(self.documents.document(&standings(&self.brain).await)))
     }
 
     async fn list_audit(&self, request: Request<ListAuditRequest>) -> Answer {

@@ -5,13 +5,14 @@
 //!  api/queries.rs ─▶ logs ─▶ Queries::ask ─┬─▶ desk of the node's stream here
 //!               │     ▲            ▲       └─▶ relay: another controller, and the desk there
 //!               │   merge          │
-//!               └────▶ poll ───────┘
+//!               └────▶ poll, exec ─┘
 //! ```
 //!
 //! Every hop passes on only what the next one has room for, so a slow reader slows the agent's
 //! reading and nothing else; a reader that leaves ends the answer at every hop.
 
 mod desk;
+mod exec;
 mod logs;
 mod merge;
 mod poll;
@@ -31,6 +32,7 @@ use trireme_proto::tls::Credentials;
 use trireme_proto::wire::AskPart;
 
 pub use desk::{Answer, Asked, Desk, Part};
+pub use exec::{Order, run as run_program};
 pub use logs::{Sources, read as read_logs};
 pub use poll::{Answers, poll};
 pub use targets::Targets;

@@ -18,6 +18,7 @@ use trireme_proto::view::Applied;
 
 use super::alert::AlertStep;
 use super::checklist::{ChecklistStep, Tally};
+use super::exec::ExecStep;
 
 use super::approval::Reviewed;
 use super::controllers;
@@ -131,6 +132,8 @@ pub enum Body {
     Override { rules: BTreeSet<String>, service: Option<ServiceId>, lasts: Span, reason: String },
     /// Ends an exception before its time.
     EndOverride { id: OverrideId, reason: String },
+    /// A program is run beside a service for an admin, or has ended.
+    Exec { step: ExecStep },
     /// A request that was refused before it could become a command; recorded for the audit.
     Refuse { action: String, target: String, problem: Problem },
 
@@ -224,6 +227,8 @@ pub enum Outcome {
     Regroup(u64),
     /// Somebody has logged in, or goes on with a login.
     LoggedIn { name: UserName, login: String, until: WallTime },
+    /// A run was named; whoever asked under another name was not the first.
+    Begun { id: String },
     /// Others must approve it first; who proposed it is on record.
     Waiting(Problem),
     /// It was refused; nothing has changed.
@@ -273,6 +278,7 @@ impl Body {
             Self::BreakGlass { plan, .. } => ("break.glass", plan.to_string()),
             Self::Review { of, .. } => ("review.record", of.describe()),
             Self::Note { object, .. } => ("note.set", object.clone()),
+            Self::Exec { step } => step.describe(),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
             Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),
             Self::Regroup { step } => step.describe(),

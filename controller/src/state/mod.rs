@@ -18,6 +18,7 @@ pub mod checklist;
 pub mod command;
 pub mod controllers;
 mod evidence;
+mod exec;
 pub mod fleet;
 pub mod hints;
 pub mod ledger;
@@ -30,4 +31,5 @@ pub mod waves;
 
 pub use apply::{Effects, Position, apply};
 pub use command::{Actor, Body, Command, Evidence, NodeEvidence, Outcome, Reply, Sighted};
+pub use exec::ExecStep;
 pub use fleet::Fleet;

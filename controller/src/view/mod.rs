@@ -10,6 +10,7 @@ mod metrics;
 mod node;
 mod people;
 mod service;
+mod status;
 mod upgrade;
 mod why;
 
@@ -28,6 +29,7 @@ pub use metrics::{NODES_MAX, metrics};
 pub use node::node;
 pub use people::users;
 pub use service::{region, service};
+pub use status::fleet_status;
 pub use upgrade::{operation, plan, upgrade};
 pub use why::why;
 

@@ -15,15 +15,7 @@ use crate::state::traffic;
 pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
     let sighting = lens.presence.nodes.get(id);
     let in_sight = lens.presence.in_sight(id, lens.now);
-    let state = if node.removed {
-        "removed"
-    } else if node.agent_version.is_empty() {
-        "joined"
-    } else if node.lost {
-        "lost"
-    } else {
-        "ready"
-    };
+    let state = state(node);
     let services = lens
         .fleet
         .services_on(id)
@@ -47,6 +39,19 @@ pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
         services,
         action: node.action.as_ref().filter(|action| !action.is_final()).map(action),
         aside: aside(lens, id, node),
+    }
+}
+
+/// Returns a node's state in a word.
+pub(super) fn state(node: &Node) -> &'static str {
+    if node.removed {
+        "removed"
+    } else if node.agent_version.is_empty() {
+        "joined"
+    } else if node.lost {
+        "lost"
+    } else {
+        "ready"
     }
 }
 

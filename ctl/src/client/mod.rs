@@ -6,6 +6,7 @@
 //! applied. All of it ends at the deadline that the operator set.
 
 mod endpoints;
+mod exec;
 mod guard;
 mod logs;
 mod rpc;
@@ -31,6 +32,7 @@ use trireme_proto::tls::Credentials;
 use trireme_proto::wire::{Consistency, Document, Origin};
 
 use self::endpoints::{Endpoint, Endpoints};
+pub use self::exec::{Exec, Said};
 pub use self::guard::Guard;
 pub use self::logs::{Heard, Logs};
 pub use self::rpc::Reply;

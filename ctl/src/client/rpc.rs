@@ -9,6 +9,7 @@ use trireme_proto::view::alert::{IncidentView, SilenceView};
 use trireme_proto::view::approval::ReviewsView;
 use trireme_proto::view::look::{StatusView, UseView};
 use trireme_proto::view::people::{UserTokenView, UsersView};
+use trireme_proto::view::status::FleetStatusView;
 use trireme_proto::view::{
     Applied, AuditEntry, ControllersView, FreezeView, GrantView, List, NodeView, NoteView,
     OverrideView, PlanView, TokenView, UpgradeView, WhyView,
@@ -214,6 +215,8 @@ rpcs! { QueriesClient:
     service_status(ServiceLookRequest) -> StatusView;
     /// Looks what a service uses of its nodes.
     service_top(ServiceLookRequest) -> UseView;
+    /// Looks at the fleet on one screen.
+    fleet_status(FleetStatusRequest) -> FleetStatusView;
 }
 
 /// Of checklists; `run` and `answer` say too little beside the methods of others.

@@ -19,6 +19,8 @@ pub mod people;
 pub mod plan;
 mod problem;
 pub mod progress;
+pub mod raw;
+pub mod status;
 pub mod style;
 pub mod table;
 pub mod upgrade;
@@ -200,6 +202,14 @@ impl Out {
         }
         let look = Look { style: self.style, wide: self.form == Form::Wide, lang: self.lang };
         self.text(&page.into().render(look))
+    }
+
+    /// Prints what a program wrote, to the stream that it wrote it to.
+    pub fn bytes(&self, is_error: bool, data: &[u8]) -> Result<(), Failure> {
+        let sink = if is_error { &self.stderr } else { &self.stdout };
+        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.write_all(data)?;
+        Ok(sink.flush()?)
     }
 
     /// Prints one quiet line on stderr that is no part of the result.

@@ -9,9 +9,14 @@
 //! A question names what is declared, never a path or a command line of the asker's own: the agent
 //! looks the rest up in what it was assigned.
 
+mod exec;
 mod logs;
 mod look;
 
+pub use exec::{
+    EXEC_BYTES_MAX, EXEC_LIMIT_MAX, EXEC_LIMIT_USUAL, EXEC_WORDS_MAX, ExecEnd, ExecEvent,
+    ExecQuestion, ExecRequest,
+};
 pub use logs::{
     Cursor, FILES_MAX, Grep, GrepError, LINE_BYTES_MAX, LogEvent, LogLine, LogPiece, LogView,
     LogsQuestion, LogsRequest, PATTERN_LEN_MAX, SERVICES_MAX, TAIL_MAX, TAIL_USUAL,
@@ -55,6 +60,8 @@ pub enum Question {
     Status(StatusQuestion),
     /// What services use of their host.
     Use(UseQuestion),
+    /// To run a program beside a service, once it is on record that it will.
+    Exec(ExecQuestion),
 }
 
 /// How an answer ended.

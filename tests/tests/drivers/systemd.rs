@@ -19,7 +19,8 @@ use trireme_proto::action::RunSpec;
 use trireme_proto::digest::Digest;
 use trireme_proto::id::{ActionId, ServiceId};
 use trireme_proto::model::{Artifact, Driver, Release, SystemdDriver};
-use trireme_proto::time::Span;
+use trireme_proto::query::{Cursor, Grep, LogLine, LogsQuestion};
+use trireme_proto::time::{Span, WallTime};
 use trireme_tests::docker::Engine;
 use trireme_tests::systemd::{Host, is_within};
 
@@ -381,13 +382,13 @@ async fn dvn_11_what_the_node_does_not_allow_is_refused_and_what_cannot_start_is
     let machine = place.open_with(Drivers::default()).await;
     let error = machine.fetch(&spec).await.unwrap_err().to_string();
     assert!(error.starts_with("unit web.service is not allowed on this node"), "{error}");
-    let mut shell = place.release("1.0.1", RUNS);
-    shell.release.argv.insert(0, "/bin/sh".to_owned());
+    let mut other = place.release("1.0.1", RUNS);
+    other.release.argv.insert(0, "/usr/bin/env".to_owned());
     let machine = place.open().await;
-    let error = machine.fetch(&shell).await.unwrap_err().to_string();
-    assert!(error.starts_with("program /bin/sh is not allowed on this node"), "{error}");
+    let error = machine.fetch(&other).await.unwrap_err().to_string();
+    assert!(error.starts_with("program /usr/bin/env is not allowed on this node"), "{error}");
     // What was not fetched cannot be pointed at, so nothing that runs is ever stopped for it.
-    for spec in [&spec, &shell] {
+    for spec in [&spec, &other] {
         assert!(machine.point(&web(), Some(spec)).await.is_err());
     }
     assert!(!Path::new(DROP_INS).exists());
@@ -461,5 +462,99 @@ async fn a_unit_of_another_user_runs_its_release_and_one_that_ran_before_is_take
         status.lines().find(|line| line.starts_with("Uid:")).unwrap().to_owned()
     };
     assert!(owner(shown("MainPID")).contains("65534"));
+    machine.stop(&web()).await.unwrap();
+}
+
+/// What a release does that has something to say: fifty lines, one that is no UTF-8, and one more
+/// when it is told to.
+const TELLS: &str = "\
+i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo \"line $i\"; done
+printf 'caf\\351\\n'
+while [ ! -e /run/more ]; do sleep 0.05; done
+echo more
+";
+
+fn question() -> LogsQuestion {
+    LogsQuestion {
+        service: web(),
+        file: None,
+        tail: None,
+        since: None,
+        grep: None,
+        follow: false,
+        from: None,
+    }
+}
+
+fn grep(pattern: &str) -> Option<Grep> {
+    Some(Grep { pattern: pattern.to_owned(), ignore_case: true })
+}
+
+async fn lines(machine: &Machine, question: LogsQuestion) -> Vec<LogLine> {
+    let mut lines = machine.lines(&question).await.unwrap();
+    let mut found = Vec::new();
+    while let Some(piece) = lines.next().await.unwrap() {
+        found.extend(piece.lines);
+    }
+    found
+}
+
+fn texts(lines: &[LogLine]) -> Vec<&str> {
+    lines.iter().map(|line| line.text.as_str()).collect()
+}
+
+/// DVN-11, DMP-03, TSP-09: the journal of a unit, its newest lines, those that match and those to
+/// come, found on the node.
+#[tokio::test]
+async fn dvn_11_dmp_03_tsp_09_the_journal_of_a_unit_is_read_searched_and_followed() {
+    let name = "systemd::\
+        dvn_11_dmp_03_tsp_09_the_journal_of_a_unit_is_read_searched_and_followed";
+    if elsewhere(name, |_| ()) {
+        return;
+    }
+    let place = Place::new("");
+    let machine = place.open().await;
+    start(&machine, &place.release("1.0.0", &format!("{TELLS}{RUNS}")), 1).await;
+    let end = Instant::now() + PATIENCE;
+    let all = loop {
+        let all = lines(&machine, question()).await;
+        if texts(&all).contains(&"caf\u{fffd}") {
+            break all;
+        }
+        assert!(Instant::now() < end, "it says nothing: {all:?}");
+    };
+    // What systemd says of the unit stands among what the unit says.
+    assert!(texts(&all)[0].starts_with("Started web.service"), "{all:?}");
+    assert!(all.iter().all(|line| line.time.is_some()));
+    let found = lines(&machine, LogsQuestion { grep: grep("^LINE 1"), ..question() }).await;
+    assert_eq!((found.len(), found[10].text.as_str()), (11, "line 19"));
+    let found = LogsQuestion { tail: Some(3), grep: grep("line"), ..question() };
+    let found = lines(&machine, found).await;
+    assert_eq!(texts(&found), ["line 48", "line 49", "line 50"]);
+    let newest = LogsQuestion { tail: Some(2), ..question() };
+    assert_eq!(texts(&lines(&machine, newest).await), ["line 50", "caf\u{fffd}"]);
+    let later = WallTime(all[50].time.unwrap().0 + 60_000);
+    assert_eq!(lines(&machine, LogsQuestion { since: Some(later), ..question() }).await, []);
+    // From where an answer was left off, nothing twice and nothing left out.
+    let from = Some(found[0].cursor.clone());
+    let rest = lines(&machine, LogsQuestion { from, ..question() }).await;
+    assert_eq!(texts(&rest), ["line 49", "line 50", "caf\u{fffd}"]);
+    for cursor in ["", "0=--file=/etc/shadow", "1=/x"] {
+        let from = Some(Cursor(cursor.to_owned()));
+        assert!(machine.lines(&LogsQuestion { from, ..question() }).await.is_err());
+    }
+
+    let follow = LogsQuestion { tail: Some(1), follow: true, ..question() };
+    let mut following = machine.lines(&follow).await.unwrap();
+    let first = following.next().await.unwrap().unwrap();
+    assert_eq!((texts(&first.lines), first.caught_up), (vec!["caf\u{fffd}"], true));
+    fs::write("/run/more", "").unwrap();
+    let more = loop {
+        let piece = following.next().await.unwrap().unwrap();
+        if !piece.lines.is_empty() {
+            break piece;
+        }
+    };
+    assert_eq!(texts(&more.lines), ["more"]);
     machine.stop(&web()).await.unwrap();
 }

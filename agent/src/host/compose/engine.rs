@@ -50,11 +50,11 @@ pub struct EngineError {
 
 /// A container of a project's service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Container {
+pub(in crate::host) struct Container {
     /// Its id.
-    pub(super) id: String,
+    pub(in crate::host) id: String,
     /// Service of the project it belongs to.
-    pub(super) service: String,
+    pub(in crate::host) service: String,
     /// Id of its image.
     pub(super) image: String,
     /// What it does.
@@ -73,7 +73,7 @@ pub(super) struct Container {
 
 /// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
+pub(in crate::host) enum Status {
     /// It runs.
     Running,
     /// It ended and will be started again by the engine.
@@ -92,7 +92,7 @@ pub(super) enum Status {
 
 /// What a container's health check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Health {
+pub(in crate::host) enum Health {
     Starting,
     Healthy,
     Unhealthy,

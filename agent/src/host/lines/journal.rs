@@ -91,7 +91,7 @@ impl Journal {
             notice: None,
         };
         this.at = match (&question.from, question.tail) {
-            (Some(cursor), _) => Some(parse(cursor).ok_or_else(|| this.failed(NO_PLACE))?),
+            (Some(cursor), _) => Some(parse(cursor).ok_or_else(|| this.failed(&NO_PLACE))?),
             (None, Some(lines)) => this.find_tail(lines.min(TAIL_MAX)).await?,
             (None, None) => None,
         };
@@ -99,7 +99,7 @@ impl Journal {
         Ok(this)
     }
 
-    fn failed(&self, why: impl ToString) -> LinesError {
+    fn failed(&self, why: &impl ToString) -> LinesError {
         LinesError::Journal { unit: self.unit.clone(), why: why.to_string() }
     }
 
@@ -108,14 +108,14 @@ impl Journal {
         let place = self.at.as_ref().map(|place| format!("--cursor={}", place.entry));
         let since = self.filter.since.map(|since| format!("--since=@{}", since.0 / 1000));
         let words = more.iter().map(|&word| word.to_owned()).chain(place.or(since));
-        Entries::begin(&self.unit, words).map_err(|error| self.failed(error))
+        Entries::begin(&self.unit, words).map_err(|error| self.failed(&error))
     }
 
     /// Goes to the oldest of the newest lines that are wanted.
     async fn find_tail(&mut self, wanted: u32) -> Result<Option<Place>, LinesError> {
         let mut entries = self.call(&["--reverse"])?;
         let mut left = wanted;
-        while let Some(entry) = entries.next(&mut self.notice).await.map_err(|e| self.failed(e))? {
+        while let Some(entry) = entries.next(&mut self.notice).await.map_err(|e| self.failed(&e))? {
             let lines = lines_of(&entry.message);
             let mut at = lines.len();
             while left > 0 && at > 0 {
@@ -177,7 +177,7 @@ impl Journal {
             reading.await
         };
         let is_first = entries.count == 1;
-        let Some(entry) = read.map_err(|error| self.failed(error))? else { return Ok(More::End) };
+        let Some(entry) = read.map_err(|error| self.failed(&error))? else { return Ok(More::End) };
         let taken = match self.at.take() {
             Some(place) if place.entry == entry.cursor => place.lines,
             // The entry that was left off at is no longer there.

@@ -19,7 +19,7 @@ use crate::host::outside::Happenings;
 /// Where the system bus listens.
 const SOCKET: &str = "/run/dbus/system_bus_socket";
 /// Longest wait for one answer: a reload of all units of a large host takes seconds.
-const ANSWER_WAIT: Duration = Duration::from_secs(60);
+const ANSWER_WAIT: Duration = Duration::from_mins(1);
 /// Longest wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Signals that wait to be heard: each says no more than that it is time to look.
@@ -221,7 +221,7 @@ fn told(mut unit: Properties, mut service: Properties) -> UnitNow {
         load: taken(&mut unit, "LoadState"),
         active: taken(&mut unit, "ActiveState"),
         sub: taken(&mut unit, "SubState"),
-        invocation: invocation.iter().map(|byte| format!("{byte:02x}")).collect(),
+        invocation: invocation.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")),
         job: job.map_or(0, |(number, _)| number),
         is_stale: taken(&mut unit, "NeedDaemonReload"),
         condition: taken(&mut unit, "ConditionResult"),

@@ -1,5 +1,6 @@
 //! Services as real processes: they outlive the agent, are found again, and run once.
 
+mod exec;
 pub(crate) mod fetch;
 mod killed;
 mod look;

@@ -139,6 +139,9 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         Outcome::Waiting(problem) => format!("waiting: {}", problem.message),
         _ => "done".to_owned(),
     };
+    if let (Body::Exec { step }, Outcome::Done | Outcome::Begun { .. }) = (&command.body, outcome) {
+        result = step.result();
+    }
     let refused_action;
     if let Body::Refuse { action: refused, target: object, problem } = &command.body {
         refused_action = refused.clone();
@@ -250,6 +253,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             Err(Problem::new(Code::NotFound, format!("there is no controller {to}"))
                 .hint("list them: trictl controller status"))
         }
+        Body::Exec { step } => Ok(step.outcome()),
         Body::Refuse { .. } | Body::Lead { .. } | Body::TransferLeader { .. } => Ok(Outcome::Done),
         Body::Drain { .. }
         | Body::SettleDrain { .. }
