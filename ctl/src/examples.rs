@@ -48,6 +48,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("override end", &["trictl override end override-3"]),
     ("why", &["trictl why upgrade-7", "trictl why node/aws-1"]),
     ("note", &["trictl note node/aws-1 'disk is replaced on Monday'"]),
+    ("checklist list", &["trictl checklist list"]),
+    ("checklist show", &["trictl checklist show daily"]),
+    ("checklist run", &["trictl checklist run daily"]),
+    ("checklist answer", &["trictl checklist answer daily dashboard --note 'all is green'"]),
+    ("checklist review", &["trictl checklist review monthly access --note 'nobody left'"]),
+    ("checklist close", &["trictl checklist close daily --note 'the disk was replaced'"]),
     ("alert list", &["trictl alert list"]),
     ("alert ack", &["trictl alert ack incident-7 --note 'on it'"]),
     (
@@ -92,6 +98,19 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("context remove", &["trictl context remove prod"]),
     ("controller status", &["trictl controller status"]),
     ("controller transfer", &["trictl controller transfer --to c2"]),
+    (
+        "controller add",
+        &["trictl controller add c4 --peer 10.1.0.4:7401 --reason 'the old host goes'"],
+    ),
+    (
+        "controller remove",
+        &["trictl controller remove c4 --confirm c4 --reason 'three are enough'"],
+    ),
+    (
+        "controller replace",
+        &["trictl controller replace c1 c4 --peer 10.1.0.4:7401 --reason 'the old host goes'"],
+    ),
+    ("controller repair", &["trictl controller repair c1 --reason 'a new disk'"]),
     ("audit list", &["trictl audit list --actor user/jane.doe --action upgrade"]),
     ("audit verify", &["trictl audit verify"]),
     ("audit export", &["trictl audit export --out audit.ndjson --checkpoints signed.ndjson"]),

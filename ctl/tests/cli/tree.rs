@@ -18,9 +18,6 @@ const AT_ONCE: usize = 6;
 /// Exit codes of DESIGN section 8.
 const CODES: [i32; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 130];
 
-/// Commands that may lack a line in `examples.rs`, and are not tried, while they are being added.
-const NEW_MAX: usize = 20;
-
 /// Commands that ask no controller.
 const LOCAL: [&str; 8] =
     ["explain", "login", "context", "ca", "dev", "completion", "man", "version"];
@@ -44,6 +41,8 @@ const NO_DRY_RUN: &[(&str, &str)] = &[
     ("region list", "reads"),
     ("freeze status", "reads"),
     ("override list", "reads"),
+    ("checklist list", "reads"),
+    ("checklist show", "reads"),
     ("alert list", "reads"),
     ("alert silences", "reads"),
     ("alert notices", "reads"),
@@ -78,10 +77,7 @@ fn leaves() -> Vec<(String, clap::Command)> {
     let (mut found, mut tree) = (Vec::new(), tree(Lang::En));
     tree.build();
     walk(&tree, "", &mut found);
-    let all = found.len();
-    found.retain(|(leaf, _)| !examples::of(leaf).is_empty());
-    assert!(found.len() >= 70, "only {} commands", found.len());
-    assert!(all - found.len() <= NEW_MAX, "{} commands lack an example", all - found.len());
+    assert!(found.len() >= 80, "only {} commands", found.len());
     found
 }
 

@@ -75,6 +75,31 @@ impl Trial<'_> {
         self.twice("alert unsilence", &[silence["id"].as_str().unwrap()]).await.exits(0);
     }
 
+    async fn checklists(&mut self) {
+        let daily = self.rig.file(
+            "daily.yaml",
+            "kind: Checklist\nname: daily\nowner: oncall\nitems:\n\
+             - {name: services, title: Serves, by: {serving: {services: [web]}}}\n\
+             - {name: dashboard, title: Looked at, by: {ask: {note: true}}}\n",
+        );
+        self.rig.apply(&daily).await.exits(0);
+        self.twice("checklist run", &["daily"]).await.exits(0);
+        let slow = ["daily", "dashboard", "--failed", "--note", "slow"];
+        self.twice("checklist answer", &slow).await.exits(0);
+        self.twice("checklist review", &["daily", "dashboard", "--note", "seen"]).await;
+        self.twice("checklist close", &["daily", "--note", "restarted"]).await.exits(0);
+        self.twice("checklist close", &["weekly", "--note", "none"]).await.exits(9);
+    }
+
+    /// Who is not there cannot be taken in, nor sent away.
+    async fn controllers(&mut self) {
+        let (why, peer) = (["--reason", "work"], ["--peer", "127.9.9.9:1"]);
+        self.twice("controller add", &["c9", peer[0], peer[1], why[0], why[1]]).await;
+        self.twice("controller remove", &["c9", "--confirm", "c9", why[0], why[1]]).await;
+        self.twice("controller replace", &["c8", "c9", peer[0], peer[1], why[0], why[1]]).await;
+        self.twice("controller repair", &["c9", why[0], why[1]]).await;
+    }
+
     async fn people(&mut self) {
         self.twice("user add", &["bob", "operator"]).await.exits(0);
         self.twice("user add", &["bob", "operator"]).await;
@@ -173,6 +198,8 @@ async fn a_dry_run_of_any_change_leaves_no_trace_and_is_refused_as_the_change_is
         let mut trial = Trial { rig: &rig, tried: BTreeSet::new(), accepted: BTreeSet::new() };
         trial.manifests().await;
         trial.alerts().await;
+        trial.checklists().await;
+        trial.controllers().await;
         trial.people().await;
         trial.places().await;
         for leaf in ["service stop", "service start", "service restart", "service recreate"] {
