@@ -282,7 +282,7 @@ fn message(full: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::ComposeHost;
+    use crate::host::{ComposeHost, SystemdHost};
 
     fn error(text: &str) -> String {
         Config::parse("agent.yaml", text).unwrap_err().to_string()
@@ -295,7 +295,8 @@ mod tests {
             "data: /var/lib/trireme-agent\n\
              controllers: [10.1.0.10:7401, {address: '[::1]:7401', region: aliyun}]\n\
              join: {address: 'join.example:7402', token_file: /etc/token}\n\
-             drivers: {compose: {projects: [dvn, 'pool-*'], files: [/opt]}}\n\
+             drivers: {compose: {projects: [dvn, 'pool-*'], files: [/opt]}, exec: [web], \
+             systemd: {units: [web.service], store: /srv/releases}}\n\
              log: {format: json, level: warn}\n",
         )
         .unwrap();
@@ -321,6 +322,12 @@ mod tests {
                         files: vec!["/opt".into()],
                         ..ComposeHost::default()
                     },
+                    systemd: SystemdHost {
+                        units: vec!["web.service".parse().unwrap()],
+                        store: "/srv/releases".into(),
+                        ..SystemdHost::default()
+                    },
+                    exec: vec!["web".parse().unwrap()],
                 },
                 link_local: false,
                 log: Log { format: LogFormat::Json, level: LogLevel::Warn },

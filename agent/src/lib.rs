@@ -17,3 +17,4 @@ pub mod plan;
 pub mod query;
 pub mod runtime;
 pub mod telemetry;
+pub mod untrusted;

@@ -146,8 +146,10 @@ impl Watch {
         let shown = |(service, check, state): (&ServiceId, &str, &CheckState)| CheckShown {
             service: service.clone(),
             check: check.to_owned(),
-            status: state.last().map_or(Status::Unknown, |last| last.status).number(),
-            passing: state.health() == Health::Passing,
+            status: state.last().map_or(Status::Unknown, |last| last.status),
+            health: state.health(),
+            message: state.last().map(|last| last.message.clone()).unwrap_or_default(),
+            since: state.since(),
             took: state.last().map_or(Duration::ZERO, |last| last.took),
         };
         self.board.checks().map(shown).collect()

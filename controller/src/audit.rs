@@ -340,6 +340,7 @@ mod tests {
             action: "note.set".to_owned(),
             target: "node/aws-1".to_owned(),
             result: "done".to_owned(),
+            reason: String::new(),
             source: "127.0.0.1:1".to_owned(),
             request_id: String::new(),
             previous: String::new(),

@@ -14,12 +14,13 @@ use trireme_proto::view::Reason;
 use crate::clock::{FleetClock, Instant, wall};
 use crate::machine::FleetMachine;
 use crate::notify::Senders;
-use crate::peers::Peers;
+use crate::peers::{Described, Peers};
 use crate::presence::Presence;
-use crate::raft::{Raft, ReadKind};
+use crate::raft::{self, Raft, ReadKind};
 use crate::reads::Questions;
 use crate::refusals::Refusals;
 use crate::sessions::{Sessions, elapsed};
+use crate::state::controllers::{Group, Seat};
 use crate::state::{Evidence, Fleet};
 use crate::uses::Use;
 
@@ -144,6 +145,51 @@ impl Brain {
             return Some(self.name.clone());
         }
         self.peers.name_of(leader)
+    }
+
+    /// Returns the group as the leader sees it, as commands carry it.
+    pub fn group(&self) -> Group {
+        self.seats(self.raft.group())
+    }
+
+    /// Returns a group as commands carry it.
+    pub fn seats(&self, group: raft::Group) -> Group {
+        let seats = group.members.into_iter().map(|one| Seat {
+            id: one.member.id,
+            name: one.member.name,
+            disk: one.member.disk,
+            votes: one.votes,
+            will_vote: one.will_vote,
+            heard: one.heard.map(span),
+            matched: one.matched,
+        });
+        Group {
+            own: self.raft.identity().raft_id,
+            settled: group.settled,
+            last: group.last.unwrap_or(0),
+            seats: seats.collect(),
+        }
+    }
+
+    /// Tells what this controller is.
+    pub async fn describe(&self) -> Result<Described, Problem> {
+        let initialized = self.raft.is_initialized().await.map_err(|error| no_leader(&error))?;
+        let (own, status) = (self.peers.own().clone(), self.raft.status());
+        Ok(Described {
+            name: own.name,
+            record: own.record,
+            disk: self.raft.identity().disk.clone(),
+            initialized,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            last: status.last_log.unwrap_or(0),
+            applied: status.applied.unwrap_or(0),
+            agents: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Forgets what was known of the clocks of others than these.
+    pub fn forget_others(&self, than: &[ControllerId]) {
+        lock(&self.offsets).retain(|name, _| than.contains(name));
     }
 
     /// Works on what the leader sees.

@@ -9,7 +9,7 @@ use trireme_proto::id::{ControllerId, RegionId};
 use trireme_proto::identity::FleetName;
 use trireme_telemetry::Options as Telemetry;
 
-use crate::peers::Address;
+use crate::peers::{Address, Own};
 use crate::raft::Profile;
 use crate::state::fleet::Controller;
 
@@ -126,6 +126,20 @@ pub struct Member {
     pub dns: String,
 }
 
+impl Member {
+    /// Returns it as the replicated state lists it.
+    fn record(&self) -> Controller {
+        Controller {
+            raft_id: self.raft_id,
+            region: self.region.clone(),
+            address: self.api.clone(),
+            enrol: self.enrol.clone(),
+            dns: self.dns.clone(),
+            peer: self.peer.clone(),
+        }
+    }
+}
+
 fn wan() -> String {
     "wan".to_owned()
 }
@@ -139,7 +153,12 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = serde_saphyr::from_str(&text).map_err(|error| ConfigError::Parse {
+        Self::parse(path, &text)
+    }
+
+    /// Reads and checks the text of a configuration file; `path` is what errors call it.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
             message: error.to_string(),
         })?;
@@ -200,18 +219,12 @@ impl Config {
 
     /// Returns the controllers as the replicated state lists them.
     pub fn records(&self) -> BTreeMap<ControllerId, Controller> {
-        self.controllers
-            .iter()
-            .map(|member| {
-                let record = Controller {
-                    raft_id: member.raft_id,
-                    region: member.region.clone(),
-                    address: member.api.clone(),
-                    enrol: member.enrol.clone(),
-                    dns: member.dns.clone(),
-                };
-                (member.name.clone(), record)
-            })
-            .collect()
+        self.controllers.iter().map(|member| (member.name.clone(), member.record())).collect()
+    }
+
+    /// Returns how others reach this controller.
+    pub fn own(&self) -> Option<Own> {
+        let own = self.controllers.iter().find(|member| member.name == self.name)?;
+        Some(Own { name: own.name.clone(), record: own.record() })
     }
 }

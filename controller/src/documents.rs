@@ -12,15 +12,15 @@ use trireme_proto::manifest::Known;
 use trireme_proto::model::Object;
 use trireme_proto::plan::{Operation, Scope};
 use trireme_proto::problem::{Code, Problem};
-use trireme_proto::view::{
-    AuditEntry, ControllerView, ControllersView, List, Manifests, NoteView, RegionView,
-};
+use trireme_proto::query::{NodeUse, ServiceStatus};
+use trireme_proto::view::{AuditEntry, ControllersView, List, Manifests, NoteView, RegionView};
 use trireme_proto::wire::{DigestRequest, Document};
 
 use crate::audit::PAGE_MAX;
 use crate::brain::{Brain, Waiting};
 use crate::machine::chain;
 use crate::presence::Presence;
+use crate::query::{Answers, Targets};
 use crate::sessions::Point;
 use crate::state::{Body, Evidence, Fleet};
 use crate::submit::{Submission, submit};
@@ -53,6 +53,7 @@ impl Documents {
             index: self.brain.read(|fleet| fleet.index),
             age_ms: age,
             controller: self.brain.name.to_string(),
+            controllers: self.brain.read(view::addresses),
             ..Document::default()
         }
     }
@@ -133,6 +134,23 @@ impl Documents {
         Ok(self.document(&view))
     }
 
+    /// Returns how a service stands on nodes, given what they answered.
+    pub fn service_status(
+        &self,
+        service: &ServiceId,
+        targets: &Targets,
+        answers: Answers<ServiceStatus>,
+    ) -> Result<Document, Problem> {
+        let view = self.lens(|lens| {
+            let record = lens.fleet.services.get(service)?;
+            Some(view::status(lens, record, &targets.nodes, &targets.unknown, answers))
+        });
+        let view = view.ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("there is no service {service} any more"))
+        })?;
+        Ok(self.document(&view))
+    }
+
     /// Returns one run of a checklist.
     pub fn checklist_run(&self, name: &ChecklistId, id: RunId) -> Result<Document, Problem> {
         let view = self.lens(|lens| view::checklist_run(lens, name, id));
@@ -143,12 +161,6 @@ impl Documents {
     /// Returns whether the fleet is frozen.
     pub fn freeze(&self) -> Document {
         self.document(&self.lens(view::freeze))
-    }
-
-    /// Returns everything of a kind.
-    pub fn list(&self, kind: &str) -> Result<Document, Problem> {
-        let items = self.lens(|lens| list(lens, kind))?;
-        Ok(self.document(&List { items: items.into_iter().map(|(_, json)| json).collect() }))
     }
 
     /// Returns the notes on all objects, or on one.
@@ -244,30 +256,13 @@ impl Documents {
         }
     }
 
-    /// Asks every controller how it stands.
-    pub async fn controllers(&self) -> Document {
-        let fleet = self.brain.fleet();
-        let leader = self.brain.leader();
-        let term = self.brain.raft.watch_leadership().borrow().term;
-        let mut items = Vec::new();
-        for (name, controller) in &fleet.controllers {
-            let standing = self.standing(name).await;
-            let role = match (&standing, leader.as_ref() == Some(name)) {
-                (None, _) => "unreachable",
-                (Some(_), true) => "leader",
-                (Some(_), false) => "follower",
-            };
-            items.push(ControllerView {
-                name: name.clone(),
-                raft_id: controller.raft_id,
-                region: controller.region.clone(),
-                role: role.to_owned(),
-                address: controller.address.clone(),
-                applied: standing.map(|(applied, _)| applied),
-                agents: standing.map(|(_, agents)| agents),
-            });
-        }
-        self.document(&ControllersView { fleet: fleet.name.clone(), term, leader, items })
+    /// Returns how the fleet stands, given what nodes answered of what their services use.
+    pub fn fleet_status(
+        &self,
+        controllers: ControllersView,
+        answers: &Answers<NodeUse>,
+    ) -> Document {
+        self.document(&self.lens(|lens| view::fleet_status(lens, controllers, answers)))
     }
 
     /// Returns what a controller has applied and how many agents it has, if it answers.

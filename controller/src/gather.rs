@@ -3,6 +3,7 @@
 //! The question also carries what followers need: the leader's term, its fleet time, and what its
 //! upgrades wait for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,10 +27,33 @@ const BUSY: Duration = Duration::from_millis(50);
 /// Asks until cancelled; for as long as this controller leads.
 pub async fn run(brain: Arc<Brain>, term: u64, stop: CancellationToken) {
     let mut asking = JoinSet::new();
-    for peer in brain.peers.names() {
-        asking.spawn(ask_forever(Arc::clone(&brain), term, Some(peer), stop.clone()));
-    }
     asking.spawn(ask_forever(Arc::clone(&brain), term, None, stop.clone()));
+    let mut asked: BTreeMap<ControllerId, CancellationToken> = BTreeMap::new();
+    let mut changes = brain.peers.changes();
+    loop {
+        changes.mark_unchanged();
+        let names = brain.peers.names();
+        brain.forget_others(&names);
+        asked.retain(|name, asking| {
+            let stays = names.contains(name);
+            if !stays {
+                asking.cancel();
+            }
+            stays
+        });
+        for name in names {
+            asked.entry(name.clone()).or_insert_with(|| {
+                let until = stop.child_token();
+                let forever = ask_forever(Arc::clone(&brain), term, Some(name), until.clone());
+                asking.spawn(forever);
+                until
+            });
+        }
+        while asking.try_join_next().is_some() {}
+        if stop.run_until_cancelled(changes.changed()).await.is_none_or(|told| told.is_err()) {
+            break;
+        }
+    }
     while asking.join_next().await.is_some() {}
 }
 

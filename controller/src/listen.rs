@@ -27,6 +27,7 @@ use trireme_proto::wire::alerts_server::AlertsServer;
 use trireme_proto::wire::approval_server::ApprovalServer;
 use trireme_proto::wire::audit_server::AuditServer;
 use trireme_proto::wire::checklists_server::ChecklistsServer;
+use trireme_proto::wire::controllers_server::ControllersServer;
 use trireme_proto::wire::enrol_server::EnrolServer;
 use trireme_proto::wire::login_server::LoginServer;
 use trireme_proto::wire::operations_server::OperationsServer;
@@ -191,6 +192,7 @@ impl Doors<'_> {
         let audit = AuditServer::new(operators.clone())
             .max_decoding_message_size(AGENT_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
+        let group = ControllersServer::new(operators.clone());
         let operator = OperatorServer::new(operators)
             .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
             .max_encoding_message_size(PEER_MESSAGE_MAX);
@@ -205,8 +207,8 @@ impl Doors<'_> {
         let mut server = small().layer(self.access(Logged::Yes)).layer(self.gate());
         let router = server.add_service(agent).add_service(operator).add_service(health);
         let router = router.add_service(operations).add_service(alerts).add_service(people);
+        let router = router.add_service(approval).add_service(audit).add_service(group);
         let router = router.add_service(checklists);
-        let router = router.add_service(approval).add_service(audit);
         let router = router.add_service(asked).add_service(relay);
         tasks.spawn(run_router("api", router, incoming, self.stop.clone()));
         Ok(watch)

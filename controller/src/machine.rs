@@ -220,7 +220,7 @@ fn row<T: Serialize>(table: &'static str, value: &T) -> io::Result<Row> {
     Ok(Row { table: table.into(), value: serde_json::to_vec(value)?.into() })
 }
 
-fn take_row(fleet: &mut Fleet, row: &Row) -> io::Result<()> {
+pub(crate) fn take_row(fleet: &mut Fleet, row: &Row) -> io::Result<()> {
     match &*row.table {
         FLEET => *fleet = serde_json::from_slice(&row.value)?,
         NODES => {

@@ -15,7 +15,7 @@ use crate::plan::{Decision, World, plan};
 use crate::presence::Presence;
 use crate::state::{Body, Outcome};
 use crate::submit::{Submission, lead};
-use crate::{alerting, checklists, gather};
+use crate::{alerting, checklists, gather, regroup};
 
 /// The loop looks out at least this often, whatever it was told.
 const TICK: Duration = Duration::from_secs(1);
@@ -69,6 +69,7 @@ async fn lead_term(brain: Arc<Brain>, term: u64, stop: CancellationToken) {
     tokio::join!(
         gather::run(Arc::clone(&brain), term, stop.clone()),
         alerting::run(Arc::clone(&brain), term, stop.clone()),
+        regroup::run(&brain, &stop),
         checklists::run(Arc::clone(&brain), stop.clone()),
         steps(&brain, term, &stop)
     );

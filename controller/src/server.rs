@@ -39,7 +39,7 @@ use crate::state::Fleet;
 use crate::telemetry::requests::Requests;
 use crate::telemetry::{self, Readiness, Telemetry};
 use crate::zone::zone;
-use crate::{bootstrap, checkpoint, reconcile, refusals, uses};
+use crate::{bootstrap, checkpoint, reconcile, refusals, regroup, uses};
 
 /// Time for those who watch its health to hear that a controller leaves, before it does.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -75,6 +75,10 @@ pub struct ServerError {
 }
 
 impl ServerError {
+    fn plain(what: impl Into<String>) -> Self {
+        Self { what: what.into(), source: None }
+    }
+
     pub(crate) fn because<E: std::error::Error + Send + Sync + 'static>(
         what: impl Into<String>,
     ) -> impl FnOnce(E) -> Self {
@@ -158,7 +162,12 @@ pub async fn run(
         fatal = brain.raft.stopped() => {
             Err(ServerError::because("the replicated log cannot go on")(fatal))
         }
-        message = failure(&mut failures) => Err(ServerError { what: message, source: None }),
+        message = failure(&mut failures) => Err(ServerError::plain(message)),
+        // No failure: it is not to be started again.
+        why = regroup::removed(&brain) => {
+            warn!(why, "this controller was removed from the fleet and ends");
+            Ok(())
+        }
     };
     leaving.cancel();
     tokio::time::sleep(FAREWELL).await;
@@ -173,7 +182,7 @@ fn authority(config: &Config) -> Result<Authority, ServerError> {
     let dir = config.data.join("pki");
     let missing = format!(
         "controller {} has no usable identity in {}; set one up with `trireme-controller request`, \
-         `trictl ca sign-controller` and `trireme-controller install`",
+         `trictl ca sign-controller --name NAME --request FILE` and `trireme-controller install`",
         config.name,
         dir.display()
     );
@@ -200,10 +209,11 @@ async fn think(
     let raft = on(replicating, Raft::start(raft_config(config)?, dialling, machine))
         .await
         .map_err(ServerError::because("the replicated log cannot be opened"))?;
-    let (peers, outboxes) = Peers::new(config.others(), authority.credentials())
+    let own = config.own().ok_or_else(|| ServerError::plain("`controllers` lacks this one"))?;
+    let (peers, outboxes) = Peers::new(own, config.others(), authority.credentials())
         .map_err(ServerError::because("the other controllers cannot be dialled"))?;
-    tasks.spawn(peers.clone().keep_open(stop.clone()));
-    tasks.spawn(peers.clone().send_forwards(outboxes, stop.clone()));
+    let (id, members) = (config.raft_id, raft.watch_members());
+    tasks.spawn(peers.clone().run(outboxes, id, members, stop.clone()));
     let ((leading, led), (following, followed)) = (questions(), questions());
     let reads = [leading, following];
     let senders = Senders::new(config.secrets());
@@ -300,7 +310,7 @@ async fn failure(failures: &mut watch::Receiver<Option<String>>) -> String {
 }
 
 fn raft_config(config: &Config) -> Result<raft::Config, ServerError> {
-    let profile = config.profile().map_err(|what| ServerError { what, source: None })?;
+    let profile = config.profile().map_err(ServerError::plain)?;
     Ok(raft::Config {
         fleet: config.fleet.to_string(),
         id: config.raft_id,

@@ -18,6 +18,7 @@ use crate::checklists;
 use crate::clock::wall;
 use crate::raft::ProposeError;
 use crate::state::checklist::ChecklistStep;
+use crate::state::controllers::Step;
 use crate::state::people::Change;
 use crate::state::{Actor, Body, Command, Evidence, Fleet, Outcome, Reply, ledger, people};
 
@@ -158,6 +159,7 @@ async fn command(brain: &Arc<Brain>, submission: Submission) -> Command {
         Body::StartUpgrade { plan, evidence } => {
             *evidence = settled(brain, [plan.service.clone()].into()).await;
         }
+        Body::Regroup { step: Step::Begin { group, .. } } => *group = brain.group(),
         Body::Operate { service, evidence, .. } => {
             *evidence = settled(brain, [service.clone()].into()).await;
         }

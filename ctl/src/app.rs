@@ -3,20 +3,21 @@
 //! Ctrl-C is heard here, whatever a command waits for: it ends the waiting, never the work that a
 //! controller has taken on, and says how to come back.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, FromArgMatches as _};
 use trireme_proto::problem::{Code, Problem};
 
-use crate::cli::{Cli, Global, quoted};
+use crate::cli::{self, Cli, Global, quoted};
 use crate::client::{Client, Guard};
 use crate::context::Context;
 use crate::error::{Ending, EndingCode, Failure, Outcome, failed};
-use crate::output::Out;
+use crate::lang::Lang;
+use crate::output::{Form, Out};
 use crate::terminal;
 
 /// What every command is given.
@@ -28,6 +29,8 @@ pub struct App {
     pub out: Out,
     /// Connection flags to repeat in commands that are printed for copying.
     repeat: Vec<String>,
+    /// Whether the command only asks what would come of it.
+    dry_run: bool,
     /// What to say when Ctrl-C ends the waiting.
     on_interrupt: Mutex<Ending>,
 }
@@ -37,7 +40,14 @@ impl App {
     pub fn new(global: Global, out: Out, repeat: Vec<String>) -> Self {
         let unknown = Ending::new(EndingCode::Interrupted, "interrupted")
             .hint("what was asked for may have been done all the same: look before repeating it");
-        Self { global, out, repeat, on_interrupt: Mutex::new(unknown) }
+        Self { global, out, repeat, dry_run: false, on_interrupt: Mutex::new(unknown) }
+    }
+
+    /// Returns it with whether the command only asks what would come of it.
+    #[must_use]
+    pub fn dry(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
     }
 
     /// Returns where the fleet is and who we are.
@@ -75,24 +85,26 @@ impl App {
 /// Runs `trictl` with these arguments, the program's name first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    match crate::complete::answer(&args) {
+    let lang = Lang::asked(&args, |name| std::env::var_os(name));
+    let printer = |form| Out::process(form).speaking(lang);
+    match crate::complete::answer(&args, lang) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
-        Err(error) => return ExitCode::from(unparsed(&Out::process(false), &error)),
+        Err(error) => return ExitCode::from(unparsed(&printer(Form::Table), &error)),
     }
-    let out = Out::process(wants_json(&args));
-    let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| {
+    let asked = Form::asked(&args);
+    let parsed = cli::tree(lang).try_get_matches_from(args).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
-        let given = given(&matches);
-        Ok((cli, given))
+        Ok((cli, given(&matches), is_dry(&matches)))
     });
     match parsed {
-        Ok((cli, given)) => {
+        Ok((cli, given, dry)) => {
             let given: Vec<&str> = given.iter().map(String::as_str).collect();
             let repeat = cli.global.repeat(&given);
-            ExitCode::from(finish(&App::new(cli.global, out, repeat), cli.command))
+            let out = printer(cli.global.form());
+            ExitCode::from(finish(&App::new(cli.global, out, repeat).dry(dry), cli.command))
         }
-        Err(error) => ExitCode::from(unparsed(&out, &error)),
+        Err(error) => ExitCode::from(unparsed(&printer(asked), &error)),
     }
 }
 
@@ -109,6 +121,10 @@ fn finish(app: &App, command: crate::commands::Command) -> u8 {
     };
     match &result {
         Ok(outcome) => {
+            if app.dry_run {
+                // A stderr that is gone cannot be told so.
+                let _ = app.out.note("dry run: nothing was changed");
+            }
             if let Outcome::Ended(ending) = outcome {
                 app.out.ending(ending);
             }
@@ -133,11 +149,6 @@ async fn until_interrupted(
     }
 }
 
-/// Returns whether `--json` is asked for, also where the rest cannot be parsed.
-fn wants_json(args: &[OsString]) -> bool {
-    args.iter().take_while(|arg| *arg != OsStr::new("--")).any(|arg| arg == OsStr::new("--json"))
-}
-
 /// Returns the connection options that were given as flags, at whichever level of the tree.
 fn given(matches: &ArgMatches) -> Vec<String> {
     let mut found = Vec::new();
@@ -152,6 +163,15 @@ fn given(matches: &ArgMatches) -> Vec<String> {
         level = matches.subcommand().map(|(_, inner)| inner);
     }
     found
+}
+
+/// Returns whether the command is asked to change nothing.
+fn is_dry(matches: &ArgMatches) -> bool {
+    let mut leaf = matches;
+    while let Some((_, inner)) = leaf.subcommand() {
+        leaf = inner;
+    }
+    leaf.try_get_one::<bool>("dry_run").ok().flatten().copied().unwrap_or_default()
 }
 
 /// Prints help where it was asked for, and a usage problem otherwise.

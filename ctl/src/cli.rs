@@ -4,10 +4,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory as _, Parser};
 use trireme_proto::time::Span;
 
 use crate::commands::Command;
+use crate::lang::{self, Lang};
+use crate::output::Form;
 
 /// Runs a fleet's services over several regions, and keeps enough of them serving
 ///
@@ -25,12 +27,33 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Returns the tree of commands as people see it.
+pub fn tree(lang: Lang) -> clap::Command {
+    lang::translated(crate::examples::added(Cli::command()), lang)
+}
+
 /// Options that every command takes; a flag wins over the environment, that over the file.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
-    /// Print JSON: one document, one line per event while watching, errors on stderr
-    #[arg(long, global = true, help_heading = "Output")]
+    /// Form of what is printed
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        help_heading = "Output",
+        default_value_t
+    )]
+    pub output: Form,
+
+    /// Print JSON, problems and notes too: short for -o json
+    #[arg(long, global = true, help_heading = "Output", conflicts_with = "output")]
     pub json: bool,
+
+    /// Language of help, tables and messages; by default that of TRIREME_LANG or of the locale
+    #[arg(long, global = true, value_enum, help_heading = "Output")]
+    pub lang: Option<Lang>,
 
     /// Context file; by default ~/.config/trireme/config.yaml
     #[arg(
@@ -117,6 +140,11 @@ pub struct Global {
 }
 
 impl Global {
+    /// Returns the form of what is printed.
+    pub const fn form(&self) -> Form {
+        if self.json { Form::Json } else { self.output }
+    }
+
     /// Returns the connection options as they must be repeated in a command that is printed for
     /// copying; what the environment or the file holds is there the next time as well.
     pub fn repeat(&self, given: &[&str]) -> Vec<String> {

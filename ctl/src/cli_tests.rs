@@ -15,7 +15,7 @@ fn walk(command: &clap::Command, words: &str, visit: &mut impl FnMut(&clap::Comm
 }
 
 fn built() -> clap::Command {
-    let mut command = Cli::command().term_width(100);
+    let mut command = tree(Lang::En).term_width(100);
     command.build();
     command
 }
@@ -63,7 +63,9 @@ fn the_help_of_every_command_is_as_reviewed() {
         "cert",
         "key",
         "timeout",
+        "output",
         "json",
+        "lang",
         "confirm_fleet",
     ];
     walk(&built(), "trictl", &mut |command, words| {

@@ -15,9 +15,10 @@ use trireme_proto::time::Span;
 use trireme_proto::view::List;
 use trireme_proto::wire::{Consistency, ControllersRequest, GetRequest};
 
-use crate::cli::{Cli, Global};
+use crate::cli::{Cli, Global, tree};
 use crate::client::{Client, Reply};
 use crate::context::{self, Context};
+use crate::lang::Lang;
 
 /// Set by the shell, to its own name, when it wants to know what to offer.
 pub(crate) const VARIABLE: &str = "TRICTL_COMPLETE";
@@ -68,6 +69,16 @@ const OFFERED: &[(&str, &str, Source)] = &[
     ("upgrade abort", "upgrade", Source::Upgrades),
     ("upgrade rollback", "upgrade", Source::Upgrades),
     ("grants release", "grant", Source::Names("grant")),
+    ("service status", "service", Source::Names("service")),
+    ("service status", "region", Source::Names("region")),
+    ("service status", "nodes", Source::Names("node")),
+    ("service top", "service", Source::Names("service")),
+    ("service top", "region", Source::Names("region")),
+    ("service top", "nodes", Source::Names("node")),
+    ("service exec", "service", Source::Names("service")),
+    ("service exec", "node", Source::Names("node")),
+    ("service debug", "service", Source::Names("service")),
+    ("service debug", "node", Source::Names("node")),
     ("service logs", "services", Source::Names("service")),
     ("service logs", "nodes", Source::Names("node")),
     ("service logs", "region", Source::Names("region")),
@@ -101,17 +112,17 @@ const OFFERED: &[(&str, &str, Source)] = &[
 ];
 
 /// Answers the shell, if it is a shell that asks; returns whether it was.
-pub(crate) fn answer(args: &[OsString]) -> clap::error::Result<bool> {
+pub(crate) fn answer(args: &[OsString], lang: Lang) -> clap::error::Result<bool> {
     let words: Vec<_> = args.iter().skip_while(|arg| *arg != "--").skip(1).cloned().collect();
-    CompleteEnv::with_factory(move || offering(&words))
+    CompleteEnv::with_factory(move || offering(&words, lang))
         .var(VARIABLE)
         .bin("trictl")
         .try_complete(args, std::env::current_dir().ok().as_deref())
 }
 
 /// Returns the tree of commands, which knows where to look for what `words` may go on with.
-fn offering(words: &[OsString]) -> Command {
-    OFFERED.iter().fold(Cli::command(), |tree, (command, argument, source)| {
+fn offering(words: &[OsString], lang: Lang) -> Command {
+    OFFERED.iter().fold(tree(lang), |tree, (command, argument, source)| {
         let (words, source) = (words.to_vec(), *source);
         let look = ArgValueCandidates::new(move || look(source, &words));
         let offer = |arg: Arg| if arg.get_id() == argument { arg.add(look.clone()) } else { arg };
@@ -251,7 +262,7 @@ mod tests {
     fn offered(text: &str) -> Vec<String> {
         let mut args = words(text);
         let index = args.len() - 1;
-        let mut tree = offering(&args);
+        let mut tree = offering(&args, Lang::En);
         tree.build();
         let found =
             clap_complete::engine::complete(&mut tree, std::mem::take(&mut args), index, None);

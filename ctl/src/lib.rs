@@ -16,6 +16,8 @@ mod complete;
 pub mod context;
 pub mod demo;
 pub mod error;
+pub mod examples;
+pub mod lang;
 pub mod load;
 pub mod local;
 mod login;

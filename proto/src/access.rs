@@ -161,6 +161,12 @@ verbs! {
     ControllerStatus = "controller.status", Read Fleet;
     /// Reads what services wrote.
     ServiceLogs = "service.logs", Read Logs;
+    /// Looks how a service stands on its nodes.
+    ServiceStatus = "service.status", Read Services;
+    /// Looks what a service uses of its nodes.
+    ServiceTop = "service.top", Read Services;
+    /// Looks at the fleet on one screen.
+    FleetStatus = "fleet.status", Read Fleet;
     /// Declares manifests.
     ManifestApply = "manifest.apply", Change Fleet;
     /// Takes a rule, a channel or a checklist out of the manifests.
@@ -171,6 +177,14 @@ verbs! {
     NodeRemove = "node.remove", Change Fleet;
     /// Hands the lead over.
     ControllerTransfer = "controller.transfer", Change Fleet;
+    /// Takes one more controller into the group.
+    ControllerAdd = "controller.add", Change Fleet;
+    /// Sends a controller away for ever.
+    ControllerRemove = "controller.remove", Change Fleet;
+    /// Has another controller take the place of one.
+    ControllerReplace = "controller.replace", Change Fleet;
+    /// Takes a controller back whose disk was emptied.
+    ControllerRepair = "controller.repair", Change Fleet;
 
     /// Starts an upgrade.
     UpgradeStart = "upgrade.start", Change Services;
@@ -215,6 +229,9 @@ verbs! {
 
     /// Agrees to a plan before it starts.
     PlanApprove = "plan.approve", Change Services;
+
+    /// Runs a program beside a service.
+    ServiceExec = "service.exec", Change Shell;
 
     /// Starts a plan without the approvals it needs.
     BreakGlass = "break.glass", Change Safety;

@@ -28,5 +28,6 @@ pub mod source;
 pub mod time;
 pub mod tls;
 pub mod token;
+pub mod untrusted;
 pub mod view;
 pub mod wire;

@@ -13,6 +13,7 @@
 //! client with token   joining_client_config(pin) presents none; root found by the token's pin
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -104,6 +105,8 @@ pub enum Server {
     Controller(ControllerId),
     /// Any controller of our fleet: for agents and people.
     AnyController,
+    /// Any but these, which were removed, and those for whom these have signed.
+    AnyBut(BTreeSet<ControllerId>),
 }
 
 /// What a program is and whom it trusts; clones share one state.
@@ -373,7 +376,8 @@ struct ControllerVerifier {
 impl ControllerVerifier {
     /// Returns the DNS name that the leaf must carry, given whom it claims to be.
     fn expected_name(&self, leaf: &CertificateDer<'_>) -> Result<String, ServerRefused> {
-        let claimed = Identity::from_certificate(leaf).map_err(ServerRefused::Identity)?.identity;
+        let verified = Identity::from_certificate(leaf).map_err(ServerRefused::Identity)?;
+        let (claimed, issuer) = (verified.identity, verified.issuer);
         let refused = || ServerRefused::Other(claimed.to_string());
         let Identity::Controller { fleet, controller, .. } = &claimed else {
             return Err(refused());
@@ -382,9 +386,18 @@ impl ControllerVerifier {
         let asked = match &self.server {
             Server::Controller(id) => id == controller,
             Server::AnyController => true,
+            Server::AnyBut(removed) => {
+                let signed = |name: &ControllerId| is_issuer(&issuer, name);
+                !removed.contains(controller) && !removed.iter().any(signed)
+            }
         };
         if ours && asked { Ok(controller_dns_name(fleet, controller)) } else { Err(refused()) }
     }
+}
+
+/// Returns whether an authority's name is that of a controller's issuing certificate.
+fn is_issuer(issuer: &str, controller: &ControllerId) -> bool {
+    issuer.rsplit_once(" issuing ").is_some_and(|(_, name)| name == controller.as_str())
 }
 
 impl ServerCertVerifier for ControllerVerifier {

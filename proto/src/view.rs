@@ -6,11 +6,15 @@ pub mod alert;
 pub mod approval;
 mod aside;
 pub mod checklist;
+mod controllers;
+pub mod look;
 pub mod people;
+pub mod status;
 
 use std::collections::BTreeMap;
 
 pub use aside::{DrainView, FreezeView, OverrideView, RemarkView};
+pub use controllers::{ControllerView, ControllersView, RegroupView, RegroupedView};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Observed;
@@ -394,38 +398,6 @@ pub struct TokenListed {
     pub state: String,
 }
 
-/// The controllers as a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControllersView {
-    /// Name of the fleet.
-    pub fleet: String,
-    /// Raft term.
-    pub term: u64,
-    /// Who leads.
-    pub leader: Option<ControllerId>,
-    /// Each of them.
-    pub items: Vec<ControllerView>,
-}
-
-/// One controller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControllerView {
-    /// Its name.
-    pub name: ControllerId,
-    /// Number in the Raft group.
-    pub raft_id: u64,
-    /// Region it runs in.
-    pub region: RegionId,
-    /// leader, follower or unreachable.
-    pub role: String,
-    /// Address for agents and operators.
-    pub address: String,
-    /// Last applied index it told of.
-    pub applied: Option<u64>,
-    /// Agents connected to it.
-    pub agents: Option<u32>,
-}
-
 /// One entry of the audit log; the chain is over the canonical JSON of all but `hash`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
@@ -445,6 +417,10 @@ pub struct AuditEntry {
     pub target: String,
     /// `done`, or `refused: ` or `waiting: ` with the message.
     pub result: String,
+    /// Why, as whoever asked has said it; empty where none is asked for. Older entries lack it, and
+    /// an empty one is left out of what is hashed, so that theirs stay true.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Address the request came from.
     pub source: String,
     /// Request it belongs to.

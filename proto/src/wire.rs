@@ -13,3 +13,6 @@ tonic::include_proto!("fleet.v1");
 
 /// Every RPC of the descriptor set, as service and method.
 pub const RPCS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/rpcs.rs"));
+
+/// Those of [`RPCS`] whose request can be judged without being done.
+pub const DRY_RUNS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/dry_runs.rs"));

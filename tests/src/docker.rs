@@ -124,17 +124,29 @@ impl Engine {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let packed = Command::new("tar").arg("-C").arg(&root).args(["-c", "."]).output().unwrap();
+        let tag = self.import(name, &root, changes);
         fs::remove_dir_all(&root).unwrap();
-        let tag = format!("127.0.0.1:{}/{}/{name}:made", self.registry, self.name);
-        let changes = changes.iter().flat_map(|change| ["--change", change]);
-        let args: Vec<&str> = ["import"].into_iter().chain(changes).chain(["-", &tag]).collect();
-        self.docker_with(&args, &packed.stdout);
         self.docker(&["push", "-q", &tag]);
         let format = "{{index .RepoDigests 0}}";
         let image = self.docker(&["image", "inspect", "--format", format, &tag]);
         self.docker(&["image", "rm", "--force", &tag, &image]);
         image
+    }
+
+    /// Makes an image of what is in a directory, and returns its name.
+    pub fn import(&self, name: &str, root: &Path, changes: &[&str]) -> String {
+        let packed = Command::new("tar").arg("-C").arg(root).args(["-c", "."]).output().unwrap();
+        let tag = format!("127.0.0.1:{}/{}/{name}:made", self.registry, self.name);
+        let changes = changes.iter().flat_map(|change| ["--change", change]);
+        let args: Vec<&str> = ["import"].into_iter().chain(changes).chain(["-", &tag]).collect();
+        self.docker_with(&args, &packed.stdout);
+        tag
+    }
+
+    /// Starts a container that goes when the engine is dropped, and returns its id.
+    pub fn container(&self, args: &[&str]) -> String {
+        let label = format!("{PROJECT}={}", self.name);
+        self.docker(&[&["run", "--detach", "--label", &label], args].concat())
     }
 
     /// Runs the docker command and returns what it said.
@@ -150,7 +162,8 @@ impl Engine {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    fn run(&self, args: &[&str], input: &[u8]) -> Output {
+    /// Runs the docker command to its end, whatever that is.
+    pub fn run(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child = Command::new("docker")
             .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
             .args(args)

@@ -112,6 +112,25 @@ fn the_sample_project_is_one_and_the_sample_agent_may_drive_it() {
     assert!(allowed.files.iter().any(|dir| Path::new(&compose.file).starts_with(dir)));
 }
 
+/// DVN-11: what an agent may drive is said on its node.
+#[test]
+fn dvn_11_the_sample_unit_is_one_and_the_sample_agent_may_drive_it() {
+    let regions = manifest::parse("manifest.yaml", &text("manifest.yaml")).unwrap();
+    let objects = manifest::parse("systemd.yaml", &text("systemd.yaml")).unwrap();
+    let all: Vec<_> = regions.iter().chain(&objects).map(|one| one.value.clone()).collect();
+    assert_eq!(manifest::validate_set(&all, &manifest::Known::default()), []);
+    let Object::Service(service) = &objects[0].value else { panic!("not a service") };
+    let Driver::Systemd(systemd) = &service.driver else { panic!("not a unit") };
+    let allowed = trireme_agent::config::Config::load(&deploy("agent.yaml")).unwrap();
+    let allowed = allowed.drivers.systemd;
+    assert_eq!(allowed.units, [systemd.unit.parse().unwrap()]);
+    // What the agent's own unit forbids it, the drop-in beside it allows.
+    let rights = unit("systemd/trireme-agent.service.d/units.conf");
+    assert_eq!(rights["User"], "root");
+    let written = format!("/etc/systemd/system {}", allowed.store.display());
+    assert_eq!(rights["ReadWritePaths"], written);
+}
+
 #[test]
 fn the_units_start_what_they_ship_with_and_run_it_confined() {
     for (daemon, config) in [("controller", "controller.yaml"), ("agent", "agent.yaml")] {

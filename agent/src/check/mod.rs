@@ -26,6 +26,7 @@ use trireme_proto::model::{CommandCheck, HttpCheck, Probe, TcpCheck};
 use trireme_proto::placeholders::PlaceholderError;
 
 pub use perfdata::Perf;
+pub(crate) use perfdata::split;
 pub use schedule::{Assigned, Schedule, Scheduler};
 pub use state::{Board, CheckState, Health, Transition, Verdict};
 

@@ -32,7 +32,7 @@ const PERF_MAX: usize = 32;
 /// longer text | numbers
 /// numbers
 /// ```
-pub(super) fn split(output: &str) -> (String, Vec<Perf>) {
+pub(crate) fn split(output: &str) -> (String, Vec<Perf>) {
     let (first, rest) = output.split_once('\n').unwrap_or((output, ""));
     let (text, numbers) = first.split_once('|').unwrap_or((first, ""));
     let (_, more) = rest.split_once('|').unwrap_or((rest, ""));

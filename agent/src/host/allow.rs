@@ -16,6 +16,10 @@ use serde::{Deserialize, Deserializer};
 pub struct Drivers {
     /// docker-compose projects.
     pub compose: ComposeHost,
+    /// Units of systemd.
+    pub systemd: SystemdHost,
+    /// Services beside which admins may run programs; none where left out.
+    pub exec: Vec<Pattern>,
 }
 
 /// Which compose projects may be driven, and how.
@@ -47,6 +51,26 @@ impl Default for ComposeHost {
     }
 }
 
+/// Which units of systemd may be driven, and what they may run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SystemdHost {
+    /// Full names of units; none where left out.
+    pub units: Vec<Pattern>,
+    /// Directories that programs besides a release's own file may lie in, at any depth; none where
+    /// left out.
+    pub programs: Vec<PathBuf>,
+    /// Directory that the files of releases are kept in, for every user to run: a unit may have
+    /// one of its own, who cannot look into the agent's.
+    pub store: PathBuf,
+}
+
+impl Default for SystemdHost {
+    fn default() -> Self {
+        Self { units: Vec::new(), programs: Vec::new(), store: "/opt/trireme".into() }
+    }
+}
+
 /// A name, or with `*` at its end the beginning of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
@@ -57,7 +81,7 @@ pub struct Pattern(String);
 pub struct PatternError(String);
 
 impl Pattern {
-    fn allows(&self, name: &str) -> bool {
+    pub(super) fn allows(&self, name: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
             None => self.0 == name,
@@ -109,17 +133,41 @@ impl ComposeHost {
             let name = project.to_owned();
             return Err(NotAllowed { what: "project", name, list: "drivers.compose.projects" });
         }
-        let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-        let inside = |dir: &PathBuf| {
-            let dir = dir.canonicalize().unwrap_or_else(|_| dir.clone());
-            dir.is_absolute() && real.starts_with(dir)
-        };
-        if real.is_absolute() && self.files.iter().any(inside) {
+        if lies_in(file, &self.files) {
             return Ok(());
         }
         let name = file.display().to_string();
         Err(NotAllowed { what: "compose file", name, list: "drivers.compose.files" })
     }
+}
+
+impl SystemdHost {
+    /// Checks that the fleet may drive a unit.
+    pub(super) fn check(&self, unit: &str) -> Result<(), NotAllowed> {
+        if self.units.iter().any(|pattern| pattern.allows(unit)) {
+            return Ok(());
+        }
+        Err(NotAllowed { what: "unit", name: unit.to_owned(), list: "drivers.systemd.units" })
+    }
+
+    /// Checks that a unit may run a program that is not the release's own file.
+    pub(super) fn check_program(&self, program: &str) -> Result<(), NotAllowed> {
+        if lies_in(Path::new(program), &self.programs) {
+            return Ok(());
+        }
+        let name = program.to_owned();
+        Err(NotAllowed { what: "program", name, list: "drivers.systemd.programs" })
+    }
+}
+
+/// Returns whether a file lies in truth, links followed, in one of the directories.
+fn lies_in(file: &Path, dirs: &[PathBuf]) -> bool {
+    let real = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let inside = |dir: &PathBuf| {
+        let dir = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+        dir.is_absolute() && real.starts_with(dir)
+    };
+    real.is_absolute() && dirs.iter().any(inside)
 }
 
 #[cfg(test)]
@@ -146,6 +194,34 @@ mod tests {
         }
         for bad in ["", "a*b", "**", "a b"] {
             assert!(bad.parse::<Pattern>().is_err(), "{bad} passed");
+        }
+    }
+
+    #[test]
+    fn dvn_11_no_unit_is_driven_and_no_program_run_that_the_node_does_not_name() {
+        let none = SystemdHost::default();
+        assert_eq!(
+            none.check("web.service").unwrap_err().to_string(),
+            "unit web.service is not allowed on this node: its administrator may add it to \
+             `drivers.systemd.units` in the agent's configuration"
+        );
+        let host = SystemdHost {
+            units: patterns(&["web.service", "node@*"]),
+            programs: vec!["/usr/bin".into()],
+            ..none
+        };
+        for (unit, allowed) in [
+            ("web.service", true),
+            ("node@aws-1.service", true),
+            ("ssh.service", false),
+            ("web.service.service", false),
+        ] {
+            assert_eq!(host.check(unit).is_ok(), allowed, "{unit}");
+        }
+        assert_eq!(host.check_program("/usr/bin/env"), Ok(()));
+        for program in ["/usr/bin/../sbin/chroot", "/usr/sbin/chroot", "env"] {
+            let refused = host.check_program(program).unwrap_err();
+            assert_eq!((refused.what, refused.name.as_str()), ("program", program));
         }
     }
 

@@ -6,13 +6,14 @@
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use trireme_proto::action::RunSpec;
 use trireme_proto::id::ActionId;
 
-use super::facts::NodeFacts;
+use super::facts::{Facts, NodeFacts};
 use super::layout::ServiceDir;
 use super::procfs::INSTANCE;
 use super::{HostError, log, release_name};
@@ -36,6 +37,8 @@ pub(super) struct Launch<'a> {
     pub(super) action: ActionId,
     pub(super) restart: u64,
     pub(super) instance: &'a str,
+    /// Directory to run in; the service's own if `None`.
+    pub(super) data: Option<&'a Path>,
 }
 
 impl Launch<'_> {
@@ -49,19 +52,47 @@ impl Launch<'_> {
     }
 
     fn command(&self) -> Result<(String, Command), HostError> {
-        let release = &self.spec.release;
-        let facts = self.dir.facts(self.node, Some(self.spec));
+        let argv = self.argv()?;
+        let program = argv.first().cloned().unwrap_or_default();
+        let mut command = self.beside(&argv)?;
+        let output = log::open(&self.dir.log()).map_err(HostError::io("open", self.dir.log()))?;
+        let errors = output.try_clone().map_err(HostError::io("open", self.dir.log()))?;
+        command.env(INSTANCE, self.instance).stdout(output).stderr(errors);
+        Ok((program, command))
+    }
+
+    /// Returns the words of the release.
+    pub(super) fn argv(&self) -> Result<Vec<String>, HostError> {
+        let facts = self.facts();
         let fill = |template: &String| {
             facts
                 .fill(template)
                 .map_err(|source| HostError::Template { release: release_name(self.spec), source })
         };
-        let mut argv = release.argv.iter().map(fill).collect::<Result<Vec<_>, _>>()?.into_iter();
-        let program = argv.next().unwrap_or_default();
-        let mut command = Command::new(&program);
-        command.args(argv).env_clear().env("PATH", SEARCH_PATH);
+        self.spec.release.argv.iter().map(fill).collect()
+    }
+
+    fn facts(&self) -> Facts {
+        let mut facts = self.dir.facts(self.node, Some(self.spec));
+        if let Some(data) = self.data {
+            facts.data = data.to_string_lossy().into_owned();
+        }
+        facts
+    }
+
+    /// Returns a program with all that the service's own process has: environment, directory, and
+    /// a group of its own; but for what tells that process from others, and its output.
+    pub(super) fn beside(&self, argv: &[String]) -> Result<Command, HostError> {
+        let release = &self.spec.release;
+        let facts = self.facts();
+        let mut command = Command::new(argv.first().map_or("", String::as_str));
+        command.args(argv.iter().skip(1)).env_clear().env("PATH", SEARCH_PATH);
         for (name, template) in &release.env {
-            command.env(name, fill(template)?);
+            let value = facts.fill(template).map_err(|source| HostError::Template {
+                release: release_name(self.spec),
+                source,
+            })?;
+            command.env(name, value);
         }
         command
             .env("TRIREME_SERVICE", &facts.service)
@@ -71,16 +102,10 @@ impl Launch<'_> {
             .env("TRIREME_ADDRESS", &facts.address)
             .env("TRIREME_ACTION", self.action.to_string())
             .env("TRIREME_RESTART", self.restart.to_string())
-            .env(INSTANCE, self.instance);
-        let output = log::open(&self.dir.log()).map_err(HostError::io("open", self.dir.log()))?;
-        let errors = output.try_clone().map_err(HostError::io("open", self.dir.log()))?;
-        command
-            .current_dir(self.dir.data())
+            .current_dir(&facts.data)
             .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors);
-        Ok((program, command))
+            .stdin(Stdio::null());
+        Ok(command)
     }
 }
 

@@ -4,7 +4,8 @@
 //! services/<service>/
 //!   current.json          what the next start runs, and what ran before, newest first
 //!   run.json              the process (record.rs), or in place of it
-//!   project.json          the project of the Docker engine (compose/record.rs)
+//!   project.json          the project of the Docker engine (compose/record.rs), or
+//!   unit.json             the unit of systemd (systemd/record.rs)
 //!   releases/<digest>/    spec.json and artifact; <digest> is of the whole specification
 //!   data/                 working directory of the service, never touched
 //!   log/                  its output
@@ -228,7 +229,7 @@ impl ServiceDir {
 
     fn is_staged(&self, spec: &RunSpec, digest: &Digest) -> bool {
         match spec.driver {
-            Driver::Process(_) => self.artifact(digest).is_file(),
+            Driver::Process(_) | Driver::Systemd(_) => self.artifact(digest).is_file(),
             Driver::Compose(_) => compose::is_staged(self, spec),
         }
     }
@@ -240,7 +241,8 @@ impl ServiceDir {
         metadata.map_err(HostError::io("look at", dir))
     }
 
-    fn on_disk(&self) -> Result<Vec<Digest>, HostError> {
+    /// Returns the digests of all releases that are kept.
+    pub(super) fn on_disk(&self) -> Result<Vec<Digest>, HostError> {
         let releases = self.releases();
         let entries = match fs::read_dir(&releases) {
             Ok(entries) => entries,

@@ -22,10 +22,12 @@ use trireme_proto::model::Driver;
 use trireme_proto::query::LogsQuestion;
 use trireme_proto::time::Span;
 
-use super::allow::Drivers;
+use super::allow::{Drivers, Pattern};
 use super::artifact::{self, Fetched};
 use super::compose::{self, Docker};
+use super::exec::Once;
 use super::layout::ServiceDir;
+use super::systemd::{self, Systemd};
 use super::unit::{Command, Given, Kind, Unit};
 use super::{
     Facts, Host, HostError, Lines, LinesError, NodeFacts, Observation, Probed, Quiesced, RunState,
@@ -51,8 +53,13 @@ pub struct Machine {
     boot: Arc<str>,
     client: Arc<Client>,
     docker: Arc<Docker>,
+    systemd: Arc<Systemd>,
     units: Mutex<Units>,
     changes: Arc<watch::Sender<u64>>,
+    /// Services beside which programs may be run.
+    exec: Vec<Pattern>,
+    /// Runs of such programs that were begun.
+    once: Arc<Once>,
     /// Files that may be read for operators, by service and name.
     logs: RwLock<BTreeMap<ServiceId, BTreeMap<String, String>>>,
 }
@@ -85,6 +92,9 @@ impl Machine {
             boot: boot.into(),
             client,
             docker: Arc::new(Docker::new(drivers.compose)),
+            systemd: Arc::new(Systemd::new(drivers.systemd)),
+            exec: drivers.exec,
+            once: Arc::new(Once::open(root)?),
             units: Mutex::default(),
             changes: Arc::new(watch::Sender::new(0)),
             services,
@@ -93,6 +103,7 @@ impl Machine {
         for service in machine.on_disk()? {
             machine.supervise(service, None).await?;
         }
+        machine.end_runs().await;
         Ok(machine)
     }
 
@@ -126,8 +137,26 @@ impl Machine {
         path.map(PathBuf::from).map_err(|error| LinesError::Template { file, why: why(error) })
     }
 
-    fn node(&self) -> NodeFacts {
+    pub(super) fn node(&self) -> NodeFacts {
         self.node.read().expect("no holder of this lock can panic").clone()
+    }
+
+    /// Returns the supervisor of a service, if it has one.
+    pub(super) fn unit(&self, service: &ServiceId) -> Option<Unit> {
+        self.units().by_service.get(service).cloned()
+    }
+
+    /// Returns whether this node lets admins run programs beside a service.
+    pub(super) fn may_exec(&self, service: &ServiceId) -> bool {
+        self.exec.iter().any(|pattern| pattern.allows(service.as_str()))
+    }
+
+    pub(super) fn once(&self) -> &Arc<Once> {
+        &self.once
+    }
+
+    pub(super) fn docker(&self) -> &Arc<Docker> {
+        &self.docker
     }
 
     fn on_disk(&self) -> Result<Vec<ServiceId>, HostError> {
@@ -168,6 +197,11 @@ impl Machine {
             Kind::Compose => {
                 let docker = Arc::clone(&self.docker);
                 let supervisor = compose::Supervisor::open(given, docker).await?;
+                (supervisor.watch(), Box::pin(supervisor.run(inbox)))
+            }
+            Kind::Systemd => {
+                let systemd = Arc::clone(&self.systemd);
+                let supervisor = systemd::Supervisor::open(given, systemd).await?;
                 (supervisor.watch(), Box::pin(supervisor.run(inbox)))
             }
         };
@@ -244,7 +278,10 @@ impl Host for Machine {
                 let fetched = artifact::fetch(&self.client, file, &to).await;
                 fetched.map_err(|source| HostError::Fetch { release: release(), source })?
             }
-            (Driver::Process(_), None) => {
+            (Driver::Systemd(_), Some(file)) => {
+                self.systemd.fetch(&self.client, spec, file, &dir, &self.node()).await?
+            }
+            (Driver::Process(_) | Driver::Systemd(_), None) => {
                 return Err(HostError::NotStaged { release: release() });
             }
             (Driver::Compose(_), _) => self.docker.fetch(spec, &dir, &self.node()).await?,
@@ -264,8 +301,10 @@ impl Host for Machine {
         }
         let (path, expected) = match (&spec.driver, &spec.release.artifact) {
             (Driver::Compose(_), _) => return self.docker.staged(spec, &dir).await,
-            (Driver::Process(_), Some(file)) => (dir.artifact(&digest), file.sha256),
-            (Driver::Process(_), None) => return Probed::NotDone,
+            (Driver::Process(_) | Driver::Systemd(_), Some(file)) => {
+                (dir.artifact(&digest), file.sha256)
+            }
+            (Driver::Process(_) | Driver::Systemd(_), None) => return Probed::NotDone,
         };
         match blocking(move || artifact::digest_of(&path)).await {
             Ok(found) => Probed::from_bool(found == expected),
@@ -327,10 +366,12 @@ impl Host for Machine {
         let unit = self.supervise(service.clone(), kind).await?;
         let running = self.observe(service).spec;
         let spec = spec.cloned();
+        let (systemd, node) = (Arc::clone(&self.systemd), self.node());
         blocking(move || {
             // The pointer last: who reads it may rely on all the rest.
             unit.dir.require_staged(spec.as_ref())?;
             compose::point(&unit.dir, spec.as_ref().filter(|spec| is_compose(spec)))?;
+            systemd.point(&unit.dir, spec.as_ref(), &node)?;
             unit.dir.point(spec.as_ref(), running.as_ref())
         })
         .await
@@ -343,7 +384,8 @@ impl Host for Machine {
                 return Ok(false);
             }
             let spec = spec.map(|digest| dir.load(digest)).transpose()?;
-            compose::is_pointed(&dir, spec.as_ref().filter(|spec| is_compose(spec)))
+            Ok(compose::is_pointed(&dir, spec.as_ref().filter(|spec| is_compose(spec)))?
+                && self.systemd.is_pointed(&dir, spec.as_ref(), &self.node())?)
         };
         match pointed() {
             Ok(pointed) => Probed::from_bool(pointed),
@@ -399,6 +441,11 @@ impl Host for Machine {
     }
 
     async fn lines(&self, question: &LogsQuestion) -> Result<Lines, LinesError> {
+        let dir = self.dir(&question.service);
+        let newest = dir.newest().ok().flatten().filter(|_| question.file.is_none());
+        if let Some(unit) = newest.and_then(|spec| self.systemd.unit(&spec, &dir, &self.node())) {
+            return Lines::of_unit(unit, question).await;
+        }
         Lines::open(self.log_path(question)?, question.clone()).await
     }
 }

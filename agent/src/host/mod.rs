@@ -6,6 +6,7 @@
 //!                                  └──────▶ unit      one supervisor for each service:
 //!                                            process    a program of the agent's own
 //!                                            compose    a project of the Docker engine
+//!                                            systemd    a unit of systemd
 //! ```
 //!
 //! Every operation may be repeated, and the disruptive ones can be probed: after a crash the
@@ -16,11 +17,13 @@ mod allow;
 mod artifact;
 mod compose;
 mod durable;
+mod exec;
 mod facts;
 mod launch;
 mod layout;
 mod lines;
 mod log;
+mod look;
 mod machine;
 mod outside;
 mod pidfd;
@@ -28,6 +31,7 @@ mod process;
 mod procfs;
 mod record;
 mod restart;
+mod systemd;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tool;
@@ -43,16 +47,20 @@ use trireme_proto::id::{ActionId, ServiceId, Version};
 use trireme_proto::query::LogsQuestion;
 use trireme_proto::time::Span;
 
-pub use allow::{ComposeHost, Drivers, Pattern};
+pub use allow::{ComposeHost, Drivers, Pattern, SystemdHost};
 pub use artifact::{FetchError, Fetched};
 pub use compose::ComposeError;
+pub use exec::{ExecError, Run};
 pub use facts::{Facts, NodeFacts};
 pub(crate) use launch::{SEARCH_PATH, spawn_patiently};
+pub(crate) use lines::any_stamp;
 pub use lines::{Lines, LinesError};
+pub use look::Looked;
 pub use machine::Machine;
 pub(crate) use pidfd::Process;
 pub use procfs::boot_id;
 pub use record::Exit;
+pub use systemd::SystemdError;
 pub use tool::ToolError;
 
 /// What an agent's actions need of a machine; each operation may be repeated.
@@ -318,6 +326,15 @@ pub enum HostError {
         /// Why.
         #[source]
         source: ComposeError,
+    },
+    /// A unit of systemd could not be worked on.
+    #[error("unit {unit} cannot be worked on")]
+    Systemd {
+        /// Name of the unit.
+        unit: String,
+        /// Why.
+        #[source]
+        source: SystemdError,
     },
     /// Something else runs.
     #[error("service {service} already runs version {version}, started by {action}: stop it first")]

@@ -344,8 +344,8 @@ impl Supervisor {
         let instance = intent.instance.clone();
         self.record = Some(intent);
         let node = self.node.read().expect("no holder of this lock can panic").clone();
-        let launch =
-            Launch { dir: &self.dir, node: &node, spec, action, restart, instance: &instance };
+        let (dir, instance) = (&self.dir, instance.as_str());
+        let launch = Launch { dir, node: &node, spec, action, restart, instance, data: None };
         let mut child = launch.spawn().await?;
         let process = match Process::of_child(&child) {
             Ok(process) => process,

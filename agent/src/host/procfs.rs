@@ -5,10 +5,14 @@
 //! in the environment, or output going to the service's own log. Evidence beside the environment
 //! is needed because programs that write their own process title (nginx does) overwrite it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use trireme_proto::time::WallTime;
 
 use super::record::ProcessId;
 
@@ -29,6 +33,12 @@ pub(super) fn ticks_now() -> u64 {
     let secs = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
     secs * TICKS_PER_SEC + nanos / (1_000_000_000 / TICKS_PER_SEC)
+}
+
+/// Returns the wall time at which a process was started, given that of now.
+pub(super) fn started_at(id: ProcessId, now: WallTime) -> WallTime {
+    let ago = ticks_now().saturating_sub(id.ticks) * (1000 / TICKS_PER_SEC);
+    WallTime(now.0.saturating_sub(ago))
 }
 
 /// What /proc/PID/stat says of a process.
@@ -90,6 +100,15 @@ impl Evidence {
     }
 }
 
+/// Returns the processes whose environment has this variable, as `NAME=value`.
+pub(super) fn with_variable(variable: &str) -> Vec<ProcessId> {
+    let has = |stat: &Stat| {
+        fs::read(format!("/proc/{}/environ", stat.id.pid))
+            .is_ok_and(|text| text.split(|&byte| byte == 0).any(|var| var == variable.as_bytes()))
+    };
+    all().filter(|stat| !stat.is_zombie && has(stat)).map(|stat| stat.id).collect()
+}
+
 /// Returns the process of an attempt that was begun at `since` and perhaps not recorded.
 pub(super) fn find_started(evidence: &Evidence, since: u64) -> Option<ProcessId> {
     all()
@@ -113,9 +132,88 @@ pub(super) fn group_members(group: u32, evidence: &Evidence) -> Vec<u32> {
     if ours { members } else { Vec::new() }
 }
 
-fn all() -> impl Iterator<Item = Stat> {
+/// A process of the host, with what it has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) stat: Stat,
+    /// Process that started it, or looks after it since.
+    parent: u32,
+    /// Processor time that it has used.
+    pub(super) cpu: Duration,
+}
+
+/// Returns every process of the host.
+pub(super) fn table() -> Vec<Row> {
+    let rows = pids()
+        .filter_map(|pid| parse_row(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?));
+    rows.collect()
+}
+
+fn parse_row(pid: u32, text: &str) -> Option<Row> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let field = |number: usize| rest.split_ascii_whitespace().nth(number)?.parse::<u64>().ok();
+    let ticks = field(11)? + field(12)?;
+    Some(Row {
+        stat: parse_stat(pid, text)?,
+        parent: u32::try_from(field(1)?).ok()?,
+        cpu: Duration::from_millis(ticks * (1000 / TICKS_PER_SEC)),
+    })
+}
+
+/// Returns a process with all that it has started: the members of its group, and their children
+/// wherever they went.
+pub(super) fn family(leader: u32, table: &[Row]) -> Vec<Row> {
+    let (mut found, mut rest): (Vec<Row>, Vec<Row>) = table
+        .iter()
+        .filter(|row| !row.stat.is_zombie)
+        .partition(|row| row.stat.id.pid == leader || row.stat.group == leader);
+    loop {
+        let known: BTreeSet<u32> = found.iter().map(|row| row.stat.id.pid).collect();
+        let (more, others): (Vec<Row>, Vec<Row>) =
+            rest.into_iter().partition(|row| known.contains(&row.parent));
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+        rest = others;
+    }
+}
+
+/// Memory of one process, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// Held by it alone, as far as that is known.
+    pub(super) own: u64,
+    /// Of files and of memory that it shares with others.
+    pub(super) shared: u64,
+}
+
+/// Returns what memory a process holds.
+pub(super) fn memory(pid: u32) -> Option<Memory> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let of = |name| kibibytes(&text, name);
+    Some(Memory { own: of("RssAnon:")?, shared: of("RssFile:")? + of("RssShmem:")? })
+}
+
+/// Returns the memory of the host.
+pub(super) fn host_memory() -> Option<u64> {
+    kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// Reads a line such as `RssAnon:   120 kB`, as bytes.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(number * 1024)
+}
+
+fn pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir(Path::new("/proc")).ok().into_iter().flatten();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(stat)
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn all() -> impl Iterator<Item = Stat> {
+    pids().filter_map(stat)
 }
 
 #[cfg(test)]
@@ -131,6 +229,32 @@ mod tests {
         assert_eq!(parse_stat(7, &ending), Some(Stat { id, group: 5, is_zombie: false }));
         assert_eq!(parse_stat(7, "7 (a"), None);
         assert_eq!(parse_stat(7, "7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn a_family_is_a_group_and_all_that_it_has_started() {
+        let row = |pid, parent, group| Row {
+            stat: Stat { id: ProcessId { pid, ticks: 1 }, group, is_zombie: false },
+            parent,
+            cpu: Duration::ZERO,
+        };
+        // A child that leads a group of its own and has a child is of the family; one whose parent
+        // is gone is known by the group alone; others are not.
+        let table = [row(7, 1, 7), row(8, 7, 8), row(9, 8, 8), row(10, 1, 7), row(11, 1, 11)];
+        let family = family(7, &table);
+        let pids: BTreeSet<u32> = family.iter().map(|row| row.stat.id.pid).collect();
+        assert_eq!(pids, [7, 8, 9, 10].into());
+        let text = "7 (a) S 1 5 5 0 -1 4 0 0 0 0 12 30 0 0 20 0 1 0 4711 0 0 18446744073709";
+        let row = parse_row(7, text).unwrap();
+        assert_eq!((row.parent, row.cpu), (1, Duration::from_millis(420)));
+    }
+
+    #[test]
+    fn memory_is_told_in_bytes() {
+        assert_eq!(kibibytes("Name:\tx\nRssAnon:\t     12 kB\n", "RssAnon:"), Some(12 * 1024));
+        assert_eq!(kibibytes("Name:\tx\n", "RssAnon:"), None);
+        let own = memory(std::process::id()).unwrap();
+        assert!(own.own > 0 && own.own + own.shared < host_memory().unwrap());
     }
 
     #[test]

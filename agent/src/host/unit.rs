@@ -41,16 +41,18 @@ pub(super) struct Unit {
 pub(super) enum Kind {
     Process,
     Compose,
+    Systemd,
 }
 
 /// All of them.
-pub(super) const KINDS: [Kind; 2] = [Kind::Process, Kind::Compose];
+pub(super) const KINDS: [Kind; 3] = [Kind::Process, Kind::Compose, Kind::Systemd];
 
 impl Kind {
     pub(super) fn of(driver: &Driver) -> Self {
         match driver {
             Driver::Process(_) => Self::Process,
             Driver::Compose(_) => Self::Compose,
+            Driver::Systemd(_) => Self::Systemd,
         }
     }
 
@@ -59,6 +61,7 @@ impl Kind {
         match self {
             Self::Process => "run.json",
             Self::Compose => "project.json",
+            Self::Systemd => "unit.json",
         }
     }
 }

@@ -74,7 +74,8 @@ pub enum JournalError {
     /// An entry cannot be understood.
     #[error(
         "{entry} in journal {path} cannot be read: start the version of trireme-agent that wrote \
-         it; if that fails too, remove the node (`trictl node remove`) and join it under a new name",
+         it; if that fails too, remove the node (`trictl node remove NODE --reason WHY --confirm \
+         NODE`) and join it under a new name",
         path = path.display()
     )]
     Unreadable {

@@ -18,8 +18,7 @@ use trireme_proto::wire::JoinRequest;
 use trireme_proto::wire::enrol_client::EnrolClient;
 
 use super::MESSAGE_LEN_MAX;
-use super::order::Known;
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, Told};
 use crate::config::Address;
 
 /// Longest wait for the answer: it takes one commit.
@@ -39,7 +38,7 @@ pub enum JoinError {
     /// The controller said no.
     #[error(
         "controller at {address} refused: {why}; for a new token run \
-         `trictl token create --node NAME --region REGION`"
+         `trictl token create --node NAME --region REGION --address ADDRESS`"
     )]
     Refused {
         /// Whom was asked.
@@ -97,11 +96,7 @@ pub async fn join(
     if !matches!(credentials.identity(), Identity::Agent { .. }) {
         return Err(wrong("it is not an agent's"));
     }
-    let controllers = reply
-        .controllers
-        .into_iter()
-        .map(|controller| Known { address: controller.address, region: Some(controller.region) });
-    store.save_controllers(&controllers.collect::<Vec<_>>())?;
+    store.save_controllers(&Told::of(None, reply.controllers))?;
     store.save_first(root, &chain, &key)?;
     Ok(credentials)
 }

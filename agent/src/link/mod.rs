@@ -39,7 +39,7 @@ pub use backoff::{BASE as PAUSE_BASE, LIMIT as PAUSE_LIMIT, next as next_pause};
 pub use join::{JoinError, join};
 pub use order::Known;
 pub use session::WELCOME_TIMEOUT;
-pub use store::{Store, StoreError};
+pub use store::{Store, StoreError, Told};
 
 use crate::clock;
 use crate::query::Respond;
@@ -53,7 +53,8 @@ pub const MESSAGE_LEN_MAX: usize = 1024 * 1024;
 
 /// What to do when the node was away for longer than its certificate lived.
 const EXPIRED: &str = "the node's certificate has expired, so no controller will take it: remove \
-    the node (`trictl node remove`), and join it again under a new name";
+    the node (`trictl node remove NODE --reason WHY --confirm NODE`), and join it again under a \
+    new name";
 
 /// A session that lasted so long was a good one: the next pause is short again.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
@@ -152,7 +153,7 @@ impl Link {
             let told = self.store.controllers();
             let random = getrandom::u64().unwrap_or_default();
             let order =
-                order::candidates(&told, &self.configured, &region, avoid.as_deref(), random);
+                order::candidates(&told.known, &self.configured, &region, avoid.as_deref(), random);
             avoid = None;
             if order.is_empty() {
                 warn!("no controller is known: name one under `controllers`");

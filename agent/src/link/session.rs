@@ -18,7 +18,6 @@ use tracing::{debug, info, warn};
 use trireme_proto::action::Samples;
 use trireme_proto::channel::{ChannelOptions, channel};
 use trireme_proto::key::SecretKey;
-use trireme_proto::tls::Server;
 use trireme_proto::wire::agent_client::AgentClient;
 use trireme_proto::wire::agent_message::Is as Said;
 use trireme_proto::wire::controller_message::Is as Told;
@@ -27,7 +26,7 @@ use trireme_proto::wire::{Heartbeat, Hello, Reports};
 
 use super::join::certificates;
 use super::nonce::{NONCE_LEN, Nonces};
-use super::order::Known;
+use super::store::Told as Controllers;
 use super::{AGENT_VERSION, Heard, Link, MESSAGE_LEN_MAX};
 use crate::clock;
 use crate::query::Queries;
@@ -96,7 +95,7 @@ struct Session {
 async fn open(link: &mut Link, address: &str) -> Result<Session, Ended> {
     let lost = |what: &str| Ended::Lost(what.to_owned());
     let options = ChannelOptions { connect_timeout: WELCOME_TIMEOUT, ..ChannelOptions::default() };
-    let channel = channel(address, &Server::AnyController, &link.credentials, &options)
+    let channel = channel(address, &link.store.accepted(), &link.credentials, &options)
         .map_err(|error| Ended::Lost(error.to_string()))?;
     let mut client = AgentClient::new(channel)
         .max_decoding_message_size(MESSAGE_LEN_MAX)
@@ -158,19 +157,16 @@ async fn open(link: &mut Link, address: &str) -> Result<Session, Ended> {
 /// Takes in what a controller says first.
 async fn welcomed(link: &mut Link, address: &str, welcome: Welcome) -> Result<(), Ended> {
     info!(%address, controller = %welcome.controller, "connected");
-    let told: Vec<_> = welcome
-        .controllers
-        .into_iter()
-        .map(|one| Known { address: one.address, region: Some(one.region) })
-        .collect();
-    if !told.is_empty()
-        && told != link.store.controllers()
-        && let Err(error) = link.store.save_controllers(&told)
-    {
-        warn!(error = &error as &dyn std::error::Error, "controllers are not remembered");
-    }
+    remember(link, &Controllers::of(welcome.list, welcome.controllers));
     let heard = Heard::Welcome { controller: welcome.controller, address: welcome.address };
     link.heard.send(heard).await.map_err(|_| Ended::Unheard)
+}
+
+/// Remembers where the controllers are, for the next time that one is looked for.
+fn remember(link: &Link, controllers: &Controllers) {
+    if let Err(error) = link.store.save_controllers(controllers) {
+        warn!(error = &error as &dyn std::error::Error, "controllers are not remembered");
+    }
 }
 
 impl Session {
@@ -240,6 +236,10 @@ impl Session {
                     .map_err(|error| unreadable("assignments that cannot be read", error))?,
             ),
             Some(Told::Leave(leave)) => return Err(Ended::Left(leave.reason)),
+            Some(Told::Controllers(list)) => {
+                remember(link, &Controllers::of(Some(list), Vec::new()));
+                return Ok(());
+            }
             Some(Told::Query(query)) => {
                 self.queries.begin(&query);
                 return Ok(());

@@ -117,6 +117,7 @@ pub(crate) fn welcome(heartbeat_ms: u32) -> Welcome {
         controller: "c1".to_owned(),
         heartbeat_ms,
         controllers: vec![],
+        list: None,
         node: "n1".to_owned(),
         region: "aws".to_owned(),
         address: "127.1.0.1".to_owned(),
@@ -173,6 +174,7 @@ impl Enrol for Taker {
                 name: "c1".to_owned(),
                 region: "aws".to_owned(),
                 address: "127.0.0.1:1".to_owned(),
+                enrol: "127.0.0.1:2".to_owned(),
             }],
         }))
     }

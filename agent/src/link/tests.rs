@@ -252,7 +252,7 @@ async fn joining_stores_an_identity_that_only_its_owner_can_read() {
         error.to_string(),
         format!(
             "controller at {address} refused: token was used before; for a new token run \
-             `trictl token create --node NAME --region REGION`"
+             `trictl token create --node NAME --region REGION --address ADDRESS`"
         )
     );
     assert!(store.load().unwrap().is_none());
@@ -266,7 +266,7 @@ async fn joining_stores_an_identity_that_only_its_owner_can_read() {
     let pair = data.path().join("identity/node.pem");
     assert_eq!(pair.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!data.path().join("identity/joining.key").exists());
-    assert_eq!(store.controllers()[0].address, "127.0.0.1:1");
+    assert_eq!(store.controllers().known[0].address, "127.0.0.1:1");
 }
 
 #[tokio::test]

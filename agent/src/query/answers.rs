@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::query::{Ended, LogPiece, LogsQuestion, Question};
 
-use super::{Answering, Closed, Outlet, Respond};
+use super::{Answering, Closed, Outlet, Respond, exec, look};
 use crate::host::{Host as _, LinesError, Machine};
+use crate::telemetry;
 
 /// Answers questions about the machine.
 #[derive(Debug)]
 pub struct Answers {
     machine: Arc<Machine>,
+    ask: mpsc::Sender<telemetry::Question>,
 }
 
 impl Answers {
-    /// Answers about `machine`.
-    pub fn new(machine: Arc<Machine>) -> Self {
-        Self { machine }
+    /// Answers about `machine`, and what the agent's loop says when asked.
+    pub(crate) fn new(machine: Arc<Machine>, ask: mpsc::Sender<telemetry::Question>) -> Self {
+        Self { machine, ask }
     }
 }
 
@@ -27,6 +30,23 @@ impl Respond for Answers {
         match question {
             Question::Logs(question) => {
                 Box::pin(async move { logs(&machine, &question, &outlet).await })
+            }
+            Question::Exec(question) => Box::pin(async move {
+                exec::exec(&machine, &question, &outlet).await?;
+                Ok(Ended::default())
+            }),
+            Question::Use(question) => Box::pin(async move {
+                let used = machine.used(&question.services).await;
+                outlet.send_whole(&used).await.map_err(gone)?;
+                Ok(Ended::default())
+            }),
+            Question::Status(question) => {
+                let ask = self.ask.clone();
+                Box::pin(async move {
+                    let status = look::status(&machine, &ask, &question.service).await?;
+                    outlet.send_whole(&status).await.map_err(gone)?;
+                    Ok(Ended::default())
+                })
             }
         }
     }
@@ -51,12 +71,14 @@ fn unreadable(error: &LinesError) -> Problem {
         LinesError::Undeclared { .. } | LinesError::Missing { .. } => Code::NotFound,
         LinesError::Refused { .. } => Code::Denied,
         LinesError::Grep(_) => Code::Usage,
-        LinesError::Template { .. } | LinesError::Io { .. } => Code::Failed,
+        LinesError::Template { .. } | LinesError::Journal { .. } | LinesError::Io { .. } => {
+            Code::Failed
+        }
     };
     Problem::new(code, error.to_string())
 }
 
 /// Nobody reads this problem: the stream it would go over has ended.
-fn gone(closed: Closed) -> Problem {
+pub(super) fn gone(closed: Closed) -> Problem {
     Problem::new(Code::Unreachable, closed.to_string())
 }

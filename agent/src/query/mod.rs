@@ -6,10 +6,13 @@
 //!  QueryCancel, the end of the stream, the limit ──▶ the task ends, and what it had started
 //! ```
 //!
-//! Only a controller begins a question. Nothing here changes what the node runs, and nothing is
-//! remembered: with the stream to the controller every answer ends.
+//! Only a controller begins a question. Nothing here changes what the node runs, and nothing but
+//! the names of programs run for admins is remembered: with the stream to the controller every
+//! answer ends.
 
 mod answers;
+mod exec;
+mod look;
 mod outlet;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
-use trireme_proto::query::{CHUNK_BYTES_MAX, Ended};
+use trireme_proto::query::{CHUNK_BYTES_GOOD, CHUNK_BYTES_MAX, Ended};
 use trireme_proto::wire::agent_message::Is as Said;
 use trireme_proto::wire::{AgentMessage, QueryChunk, QueryEnd};
 
@@ -42,6 +42,17 @@ impl Outlet {
     pub async fn send<T: Serialize>(&self, part: &T) -> Result<(), Closed> {
         let json = serde_json::to_vec(part).expect("parts of answers are plain values");
         self.send_bytes(0, json.into()).await
+    }
+
+    /// Sends a value that may be too large for one part; the reader puts the parts together.
+    pub async fn send_whole<T: Serialize>(&self, value: &T) -> Result<(), Closed> {
+        let json = serde_json::to_vec(value).expect("answers are plain values");
+        let mut json = Bytes::from(json);
+        while !json.is_empty() {
+            let part = json.split_to(json.len().min(CHUNK_BYTES_GOOD));
+            self.send_bytes(0, part).await?;
+        }
+        Ok(())
     }
 
     /// Sends bytes, once the reader has room for them.

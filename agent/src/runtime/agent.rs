@@ -4,6 +4,7 @@
 //! its answer comes back as an input. The journal is written off the loop's thread, and nothing
 //! that follows from a record is begun or said before it is on disk.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -403,7 +404,12 @@ impl Agent {
     }
 
     /// Returns how things are, for who asks on this host.
-    fn shown(&self) -> Shown {
+    fn shown(&mut self) -> Shown {
+        let mut observed = BTreeMap::new();
+        for service in self.services() {
+            let said = self.watch.observed(&service, &self.machine.observe(&service));
+            observed.insert(service, said);
+        }
         let services = self.services().into_iter().map(|service| {
             let observation = self.machine.observe(&service);
             let serves = self.watch.serves(&service, &observation);
@@ -416,6 +422,7 @@ impl Agent {
             acting: self.core.state().current.is_some(),
             checks: self.watch.checks(),
             services: services.collect(),
+            observed,
         }
     }
 

@@ -60,7 +60,8 @@ pub enum RunError {
     Data(#[source] FileError),
     /// The node has no identity and no way to get one.
     #[error(
-        "this node has not joined a fleet: get a token with `trictl token create`, then run \
+        "this node has not joined a fleet: get a token with \
+         `trictl token create --node NAME --region REGION --address ADDRESS`, then run \
          `trireme-agent join --config {config} --token-file FILE`", config = config.display()
     )]
     NotJoined {
@@ -157,7 +158,8 @@ pub async fn run(
     let (samples, samples_seen) = watch::channel(Samples::default());
     let (scheduler, schedule) = Scheduler::new(client, found_by);
     let (ask, asked) = mpsc::channel(ASKED_MAX);
-    let site = Telemetry { credentials: credentials.clone(), data: config.data.clone(), ask };
+    let site =
+        Telemetry { credentials: credentials.clone(), data: config.data.clone(), ask: ask.clone() };
     let link = Link {
         store,
         credentials,
@@ -168,7 +170,7 @@ pub async fn run(
         samples: samples_seen,
         unacked: unacked_seen,
         draw: getrandom::u32().unwrap_or_default(),
-        respond: Arc::new(Answers::new(Arc::clone(&machine))),
+        respond: Arc::new(Answers::new(Arc::clone(&machine), ask)),
     };
     let mut parts = JoinSet::new();
     let changes = machine.changes();

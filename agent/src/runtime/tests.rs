@@ -391,7 +391,8 @@ async fn a_node_that_has_not_joined_says_what_to_do() {
     let error = run(Path::new("agent.yaml"), &config, std::future::pending()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "this node has not joined a fleet: get a token with `trictl token create`, then run \
+        "this node has not joined a fleet: get a token with \
+         `trictl token create --node NAME --region REGION --address ADDRESS`, then run \
          `trireme-agent join --config agent.yaml --token-file FILE`"
     );
 }

@@ -6,18 +6,22 @@
 
 pub mod names;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use trireme_proto::action::Observed;
 use trireme_proto::id::ServiceId;
 use trireme_proto::identity::Identity;
 use trireme_proto::pki::not_after;
+use trireme_proto::time::WallTime;
 use trireme_proto::tls::Credentials;
 use trireme_telemetry::{Answer, Asked, Check, Page, Reply, Site, common, disk, live, ready};
 
+use crate::check::{Health, Status};
 use crate::clock::wall;
 
 /// Where an agent listens for probes and scrapers unless it is told otherwise.
@@ -44,6 +48,8 @@ pub(crate) struct Shown {
     pub(crate) checks: Vec<CheckShown>,
     /// Services: whether each runs, and whether it serves.
     pub(crate) services: Vec<(ServiceId, bool, bool)>,
+    /// What is said of each to the fleet.
+    pub(crate) observed: BTreeMap<ServiceId, Observed>,
 }
 
 /// How a check stands.
@@ -51,9 +57,12 @@ pub(crate) struct Shown {
 pub(crate) struct CheckShown {
     pub(crate) service: ServiceId,
     pub(crate) check: String,
-    /// 0 ok, 1 warning, 2 critical, 3 unknown.
-    pub(crate) status: u8,
-    pub(crate) passing: bool,
+    pub(crate) status: Status,
+    pub(crate) health: Health,
+    /// What its newest run said.
+    pub(crate) message: String,
+    /// Since when the health is what it is.
+    pub(crate) since: WallTime,
     pub(crate) took: Duration,
 }
 
@@ -82,14 +91,19 @@ impl Site for Telemetry {
     }
 }
 
+/// Asks the loop how things are; `None` if it does not answer in time.
+pub(crate) async fn ask(ask: &mpsc::Sender<Question>) -> Option<Shown> {
+    let (tell, told) = oneshot::channel();
+    let asked = async {
+        ask.send(tell).await.ok()?;
+        told.await.ok()
+    };
+    timeout(LOOP_TIME, asked).await.ok().flatten()
+}
+
 impl Telemetry {
     async fn shown(&self) -> Option<Shown> {
-        let (tell, told) = oneshot::channel();
-        let asked = async {
-            self.ask.send(tell).await.ok()?;
-            told.await.ok()
-        };
-        timeout(LOOP_TIME, asked).await.ok().flatten()
+        ask(&self.ask).await
     }
 
     async fn checks(&self) -> Vec<Check> {
@@ -130,8 +144,8 @@ fn show(shown: &Shown, page: &mut Page) {
     page.flag(&names::ACTING, &[], shown.acting);
     for check in &shown.checks {
         let labels = [check.service.as_str(), check.check.as_str()];
-        page.number(&names::CHECK, &labels, check.status);
-        page.flag(&names::PASSING, &labels, check.passing);
+        page.number(&names::CHECK, &labels, check.status.number());
+        page.flag(&names::PASSING, &labels, check.health == Health::Passing);
         page.gauge(&names::TOOK, &labels, check.took.as_secs_f64());
     }
     for (service, runs, serves) in &shown.services {

@@ -29,7 +29,6 @@ use trireme_proto::wire::{
 };
 
 use super::authorize::{actor, caller};
-use super::enrol::controllers;
 use super::status::{status, usage};
 use crate::accept::Peer;
 use crate::brain::Brain;
@@ -41,6 +40,7 @@ use crate::query::Asked;
 use crate::sessions::Session;
 use crate::state::{Body, Sighted};
 use crate::submit::{Submission, submit};
+use crate::view;
 
 /// Time between two heartbeats of an agent.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -87,7 +87,9 @@ impl AgentApi {
     fn admit(&self, node: &NodeId, hello: &Hello) -> Result<Welcome, Problem> {
         let denied = |message: String| {
             Problem::new(Code::Denied, message)
-                .hint(format!("join again under a new name: trictl token create (not {node})"))
+                .hint(format!(
+                    "join again under a name other than {node}: trictl token create --node NAME --region REGION --address ADDRESS"
+                ))
         };
         let many = self.brain.sessions.len() >= MANY;
         let heartbeat = if many { HEARTBEAT_OF_MANY } else { HEARTBEAT };
@@ -105,7 +107,8 @@ impl AgentApi {
             Ok(Welcome {
                 controller: self.brain.name.to_string(),
                 heartbeat_ms: u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX),
-                controllers: controllers(fleet),
+                controllers: view::addresses(fleet),
+                list: Some(view::listed(fleet)),
                 node: node.to_string(),
                 region: record.region.to_string(),
                 address: record.address.clone(),
@@ -153,6 +156,7 @@ impl Agent for AgentApi {
             said: None,
             offered: None,
             assigned: None,
+            listed: (0, 0),
             reporting: None,
             asked: Asked::default(),
         };
@@ -206,6 +210,8 @@ struct Stream {
     offered: Option<(ActionId, Instant)>,
     /// Revision of the manifests that was looked at last, and what was told of it.
     assigned: Option<(u64, Digest)>,
+    /// Place of the controllers that were told last.
+    listed: (u64, u64),
     reporting: Option<Reporting>,
     asked: Asked,
 }
@@ -257,6 +263,7 @@ impl Stream {
     }
 
     async fn begin(&mut self, welcome: Welcome, first: &Heartbeat) -> Result<(), String> {
+        self.listed = welcome.list.as_ref().map_or((0, 0), |list| (list.epoch, list.at));
         self.tell(Told::Welcome(welcome)).await?;
         self.heartbeat(first).await?;
         self.look().await
@@ -413,14 +420,20 @@ impl Stream {
     async fn look(&mut self) -> Result<(), String> {
         let known = self.assigned.as_ref().map(|(revision, _)| *revision);
         let contact = self.brain.contact();
-        let (offer, assigned) = self.brain.read(|fleet| {
+        let (offer, assigned, list) = self.brain.read(|fleet| {
             let offer = deliver::offer(fleet, &self.node, contact).cloned();
             // What a node should check follows from the manifests, and from its labels, which
             // are as they were when it joined.
             let changed = known != Some(fleet.revision);
             let assigned = changed.then(|| deliver::assignments(fleet, &self.node));
-            (offer, assigned.map(|assignments| (fleet.revision, assignments)))
+            let moved = (fleet.epoch, fleet.controllers_at) > self.listed;
+            let assigned = assigned.map(|assignments| (fleet.revision, assignments));
+            (offer, assigned, moved.then(|| view::listed(fleet)))
         });
+        if let Some(list) = list {
+            self.listed = (list.epoch, list.at);
+            self.tell(Told::Controllers(list)).await?;
+        }
         if let Some((revision, assignments)) = assigned {
             let bytes = serde_json::to_vec(&assignments).map_err(|error| error.to_string())?;
             let digest = Digest::of(&bytes);

@@ -25,6 +25,7 @@ pub fn door(service: &str, method: &str) -> Option<Door> {
         "Agent" => Some(Door::Agent),
         "Peer" | "Raft" | "Relay" => Some(Door::Controller),
         "Operator" => operator(method).map(Door::Person),
+        "Controllers" => controllers(method).map(Door::Person),
         "Operations" => operations(method).map(Door::Person),
         "Alerts" => alerts(method).map(Door::Person),
         "Checklists" => checklists(method).map(Door::Person),
@@ -55,6 +56,16 @@ fn operator(method: &str) -> Option<Verb> {
         "Controllers" => Verb::ControllerStatus,
         "TransferLeader" => Verb::ControllerTransfer,
         "ListAudit" => Verb::AuditList,
+        _ => return None,
+    })
+}
+
+fn controllers(method: &str) -> Option<Verb> {
+    Some(match method {
+        "AddController" => Verb::ControllerAdd,
+        "RemoveController" => Verb::ControllerRemove,
+        "ReplaceController" => Verb::ControllerReplace,
+        "RepairController" => Verb::ControllerRepair,
         _ => return None,
     })
 }
@@ -129,13 +140,18 @@ fn audit(method: &str) -> Option<Verb> {
 fn queries(method: &str) -> Option<Verb> {
     Some(match method {
         "ServiceLogs" => Verb::ServiceLogs,
+        "ServiceStatus" => Verb::ServiceStatus,
+        "ServiceTop" => Verb::ServiceTop,
+        "ServiceExec" => Verb::ServiceExec,
+        "FleetStatus" => Verb::FleetStatus,
         _ => return None,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use trireme_proto::wire::RPCS;
+    use trireme_proto::access::Access;
+    use trireme_proto::wire::{DRY_RUNS, RPCS};
 
     use super::*;
 
@@ -148,5 +164,16 @@ mod tests {
         }
         assert_eq!(door("Operator", "Format"), None);
         assert_eq!(door("Other", "Get"), None);
+    }
+
+    /// What people may change can be asked about first; looking needs no such thing.
+    #[test]
+    fn every_change_by_people_can_be_judged_without_being_done() {
+        for rpc @ (service, method) in RPCS {
+            if let Some(Door::Person(verb)) = door(service, method) {
+                let changes = verb.needs().1 == Access::Change;
+                assert_eq!(DRY_RUNS.contains(rpc), changes, "{service}/{method} and `dry_run`");
+            }
+        }
     }
 }

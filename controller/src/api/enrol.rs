@@ -11,15 +11,16 @@ use trireme_proto::pki::Issued;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::token::Token;
 use trireme_proto::wire::enrol_server::Enrol;
-use trireme_proto::wire::{ControllerAddress, JoinReply, JoinRequest};
+use trireme_proto::wire::{JoinReply, JoinRequest};
 
 use super::status::status;
 use crate::accept::caller_addr;
 use crate::brain::Brain;
 use crate::clock::wall;
 use crate::pki::Authority;
-use crate::state::{Actor, Body, Fleet, Outcome};
+use crate::state::{Actor, Body, Outcome};
 use crate::submit::{Submission, submit};
+use crate::view;
 
 /// Longest signing request: an EC key with an empty subject takes a tenth of it.
 const CSR_MAX: usize = 4096;
@@ -59,7 +60,9 @@ impl EnrolApi {
                 Code::Denied,
                 format!("token {} is of another fleet", token.id),
             )
-            .hint("make one here: trictl token create --node NODE --region REGION"));
+            .hint(
+                "make one here: trictl token create --node NAME --region REGION --address ADDRESS",
+            ));
         }
         // The key is proved before the token is spent.
         self.issue(
@@ -92,7 +95,7 @@ impl EnrolApi {
             region: region.to_string(),
             chain: issued.chain.iter().map(|der| der.to_vec().into()).collect(),
             root: root.clone().into(),
-            controllers: controllers(fleet),
+            controllers: view::addresses(fleet),
         }))
     }
 
@@ -101,19 +104,6 @@ impl EnrolApi {
             Problem::new(Code::Usage, format!("no certificate can be issued: {error}"))
         })
     }
-}
-
-/// Returns where agents and operators find the controllers.
-pub(super) fn controllers(fleet: &Fleet) -> Vec<ControllerAddress> {
-    fleet
-        .controllers
-        .iter()
-        .map(|(name, controller)| ControllerAddress {
-            name: name.to_string(),
-            region: controller.region.to_string(),
-            address: controller.address.clone(),
-        })
-        .collect()
 }
 
 #[tonic::async_trait]

@@ -16,7 +16,6 @@ use trireme_proto::token::Token;
 use trireme_proto::wire::login_server::Login;
 use trireme_proto::wire::{LoginReply, LoginRequest, RenewLoginRequest};
 
-use super::enrol::controllers;
 use super::gate;
 use super::status::status;
 use crate::accept::caller_addr;
@@ -27,6 +26,7 @@ use crate::state::people::{Certificate, Change, User};
 use crate::state::{Actor, Body, Fleet, Outcome};
 use crate::submit::{Submission, submit};
 use crate::telemetry::access::effective_id;
+use crate::view;
 
 /// Longest name or login that is looked at; ours are shorter.
 const NAME_MAX: usize = 64;
@@ -152,7 +152,7 @@ impl LoginApi {
             user: name.to_string(),
             chain: issued.chain.iter().map(|der| der.to_vec().into()).collect(),
             root: root.clone(),
-            controllers: controllers(fleet),
+            controllers: view::addresses(fleet),
             enrol: fleet.controllers.values().map(|one| one.enrol.clone()).collect(),
             login: login.clone(),
             until_ms: until.0,

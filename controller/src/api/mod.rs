@@ -9,6 +9,7 @@ mod approval;
 mod audit;
 mod authorize;
 mod checklists;
+mod controllers;
 mod door;
 mod enrol;
 mod gate;

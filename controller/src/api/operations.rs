@@ -49,7 +49,10 @@ impl Operations for OperatorApi {
         let service: ServiceId = parse("service", &asked.service)?;
         let operation: Operation = parse("operation", &asked.operation)?;
         if operation.is_upgrade() {
-            return Err(usage("operation", &"an upgrade has a plan: trictl upgrade plan"));
+            return Err(usage(
+                "operation",
+                &"an upgrade has a plan: trictl upgrade plan SERVICE --to VERSION",
+            ));
         }
         let scope = Scope {
             regions: all::<RegionId>("region", &asked.regions)?,
@@ -186,7 +189,7 @@ impl Operations for OperatorApi {
         let body = Body::EndOverride { id, reason: reason(&asked.reason) };
         let reply = self.change(&allowed, asked.origin, asked.dry_run, body).await?;
         self.caught_up(reply.index).await;
-        let list = self.documents.list("override");
+        let list = self.documents.get("override", "").await;
         list.map(Response::new).map_err(|problem| status(&problem))
     }
 }
@@ -218,7 +221,7 @@ where
 }
 
 /// Returns a reason that must be given.
-fn needed(what: &str, text: &str) -> Result<String, Status> {
+pub(super) fn needed(what: &str, text: &str) -> Result<String, Status> {
     if text.trim().is_empty() {
         return Err(usage(what, &"it needs a reason: --reason WHY"));
     }

@@ -27,6 +27,7 @@ use trireme_proto::wire::{
 };
 
 use super::authorize::{Allowed, operator};
+use super::controllers::standings;
 use super::reach;
 use super::status::{status, usage};
 use crate::brain::Brain;
@@ -408,7 +409,20 @@ impl Operator for OperatorApi {
         let anywhere = |_: &Fleet| Reach::Anywhere;
         let verb = Verb::ControllerStatus;
         operator(&self.brain, request.extensions(), verb, "fleet", anywhere).await?;
-        Ok(Response::new(self.documents.controllers().await))
+        let mut stale = false;
+        match request.get_ref().consistency() {
+            Consistency::Stale => stale = true,
+            Consistency::Lease => stale = self.brain.barrier(ReadKind::Lease).await.is_err(),
+            Consistency::Linearizable => {
+                let sure = self.brain.barrier(ReadKind::Linearizable).await;
+                sure.map_err(|problem| status(&problem))?;
+            }
+        }
+        let mut document = self.documents.document(&standings(&self.brain).await);
+        if stale {
+            document.set_consistency(Consistency::Stale);
+        }
+        Ok(Response::new(document))
     }
 
     async fn transfer_leader(&self, request: Request<TransferLeaderRequest>) -> Answer {
@@ -427,7 +441,7 @@ impl Operator for OperatorApi {
         if !asked.dry_run {
             self.documents.wait_for_leader(&to).await.map_err(|problem| status(&problem))?;
         }
-        Ok(Response::new(self.documents.controllers().await))
+        Ok(Response::new(self.documents.document(&standings(&self.brain).await)))
     }
 
     async fn list_audit(&self, request: Request<ListAuditRequest>) -> Answer {

@@ -1,4 +1,4 @@
-//! What other controllers ask: forwarding, read indexes, digests.
+//! What other controllers ask: forwarding, read indexes, digests, and what this one is.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::FleetTime;
 use trireme_proto::wire::peer_server::Peer;
 use trireme_proto::wire::{
-    DigestReply, DigestRequest, ForwardRequests, ReadIndexReply, ReadIndexRequest,
+    DescribeReply, DescribeRequest, DigestReply, DigestRequest, ForwardRequests, ReadIndexReply,
+    ReadIndexRequest,
 };
 
 use super::authorize::caller;
@@ -58,6 +59,16 @@ impl Peer for PeerApi {
         }
         let index = self.brain.leading.ask().await.map_err(|problem| status(&problem))?;
         Ok(Response::new(ReadIndexReply { index }))
+    }
+
+    async fn describe(
+        &self,
+        request: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeReply>, Status> {
+        self.admit(&request)?;
+        let own = self.brain.describe().await.map_err(|problem| status(&problem))?;
+        let described = serde_json::to_vec(&own).map_err(|error| usage("description", &error))?;
+        Ok(Response::new(DescribeReply { described: described.into() }))
     }
 
     async fn digest(

@@ -38,6 +38,21 @@ pub use zone::{DomainError, ServiceRecords, Target, Zone};
 
 use message::{Reply, Transport, respond};
 
+/// Tries a reader with any bytes (class B12): whatever comes as a query, what is sent back is a
+/// reply, no longer than its transport carries.
+pub(crate) fn any_query(zone: &Zone, packet: &[u8]) {
+    for (transport, most) in [
+        (Transport::Udp, usize::from(message::UDP_REPLY_MAX)),
+        (Transport::Tcp, usize::from(u16::MAX)),
+    ] {
+        if let Some(reply) = respond(zone, packet, transport, 0) {
+            assert!(reply.bytes.len() <= most, "a reply of {} bytes", reply.bytes.len());
+            // Replies are never replied to.
+            assert!(respond(zone, &reply.bytes, transport, 0).is_none(), "a reply is a query");
+        }
+    }
+}
+
 /// Longest query read, in bytes: a question and its options need far less, and no query for one
 /// record has a reason to be longer.
 const QUERY_LEN_MAX: usize = 4096;

@@ -335,9 +335,16 @@ async fn shutdown_closes_connections_and_frees_the_port() {
 #[tokio::test]
 async fn tells_who_has_the_port_and_what_to_do() {
     let zone = || Arc::new(ArcSwap::from_pointee(three()));
-    let holder = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = holder.local_addr().unwrap();
+    // A port that nobody has for TCP either: another test may have just that one.
+    let (holder, address) = loop {
+        let holder = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = holder.local_addr().unwrap();
+        if TcpListener::bind(address).await.is_ok() {
+            break (holder, address);
+        }
+    };
     let error = Dns::bind(&[address], zone()).await.unwrap_err();
+    drop(holder);
     let port = address.port();
     assert_eq!(
         error.to_string(),

@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod checklist;
+pub mod controllers;
 pub mod deliver;
 mod drain;
 mod forward;

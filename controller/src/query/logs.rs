@@ -24,6 +24,7 @@ use trireme_proto::time::Span;
 use trireme_proto::wire::Event;
 
 use super::merge::{Held, Merge};
+use super::targets::unplaced;
 use super::{Part, Queries, Reply};
 use crate::state::Fleet;
 
@@ -98,7 +99,7 @@ impl Sources {
                 Problem::new(Code::Usage, error.to_string())
             })?;
             if !placed.contains(&node) {
-                let reason = unplaced(fleet, &node, request);
+                let reason = unplaced(fleet, &node, request.region.as_ref());
                 sources.unknown.insert(node, reason);
             }
         }
@@ -177,18 +178,6 @@ fn check(fleet: &Fleet, request: &LogsRequest) -> Result<(), Problem> {
         grep.compile().map_err(|error| Problem::new(Code::Usage, error.to_string()))?;
     }
     Ok(())
-}
-
-/// Returns why a node that was named has none of the services.
-fn unplaced(fleet: &Fleet, node: &NodeId, request: &LogsRequest) -> String {
-    match (fleet.nodes.get(node), &request.region) {
-        (None, _) => "there is no such node".to_owned(),
-        (Some(record), _) if record.removed => "it was removed".to_owned(),
-        (Some(record), Some(region)) if record.region != *region => {
-            format!("it is in region {}", record.region)
-        }
-        (Some(_), _) => "none of the services is placed there".to_owned(),
-    }
 }
 
 /// What happened at one source.

@@ -3,17 +3,21 @@
 //!
 //! ```text
 //!  api/queries.rs ─▶ logs ─▶ Queries::ask ─┬─▶ desk of the node's stream here
-//!                             ▲            └─▶ relay: another controller, and the desk there
-//!                           merge
+//!               │     ▲            ▲       └─▶ relay: another controller, and the desk there
+//!               │   merge          │
+//!               └────▶ poll, exec ─┘
 //! ```
 //!
 //! Every hop passes on only what the next one has room for, so a slow reader slows the agent's
 //! reading and nothing else; a reader that leaves ends the answer at every hop.
 
 mod desk;
+mod exec;
 mod logs;
 mod merge;
+mod poll;
 mod relay;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +32,10 @@ use trireme_proto::tls::Credentials;
 use trireme_proto::wire::AskPart;
 
 pub use desk::{Answer, Asked, Desk, Part};
+pub use exec::{Order, run as run_program};
 pub use logs::{Sources, read as read_logs};
+pub use poll::{Answers, poll};
+pub use targets::Targets;
 
 use crate::brain::Brain;
 use relay::Relay;

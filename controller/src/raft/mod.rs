@@ -23,6 +23,7 @@ mod journal;
 mod log_store;
 mod log_writer;
 mod machine;
+mod members;
 mod network;
 mod node;
 mod place;
@@ -43,12 +44,16 @@ pub use config::{Config, Profile, Timing, UnknownProfile};
 pub use disk::{DiskError, Identity};
 pub use failure::{Fatal, StartError};
 pub use machine::{Beside, Machine, Position, Row, View};
+pub use members::{ChangeError, Group, Standing};
 pub use network::{Dial, DialError, Identified, Line, identify, line};
 pub use node::{Applied, InitializeError, ProposeError, Raft, ReadError, ReadKind, TransferError};
 pub use service::{Authorize, PeerIdentity, Service};
 pub use snapshot::ROW_BYTES_MAX;
 pub use status::{Leadership, Role, Status, Voter};
 pub use types::Member;
+
+pub(crate) use snapshot::any_snapshot;
+pub(crate) use types::any_message;
 
 /// Largest command: far above any real one, and small enough to share a message with others.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;

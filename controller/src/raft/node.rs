@@ -20,6 +20,7 @@ use super::disk::{Disk, Identity};
 use super::failure::{Failure, Fatal, StartError};
 use super::log_store::{self, Closer, LogReader};
 use super::machine::Machine;
+use super::members;
 use super::network::{Dial, Links, Network};
 use super::service::{Authorize, Service};
 use super::snapshot::Snapshots;
@@ -36,7 +37,7 @@ const PROPOSALS_MAX: usize = 4096;
 /// may take. A member that came back is connected to again within it.
 const OPEN_EVERY: Duration = Duration::from_secs(2);
 
-type Library<M> = openraft::Raft<Types, StateMachine<M>>;
+pub(super) type Library<M> = openraft::Raft<Types, StateMachine<M>>;
 
 /// What apply answered, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +133,7 @@ pub enum TransferError {
     Stopped(#[from] Fatal),
 }
 
-fn hint(leader: Option<&Member>) -> String {
+pub(super) fn hint(leader: Option<&Member>) -> String {
     leader.map_or_else(String::new, |m| format!(": controller {} does, at {}", m.name, m.api))
 }
 
@@ -173,6 +174,7 @@ pub(super) struct Inner<M: Machine> {
     pub(super) log: LogReader,
     pub(super) applied: watch::Receiver<u64>,
     leadership: watch::Receiver<Leadership>,
+    pub(super) members: watch::Receiver<Vec<Member>>,
     proposals: Semaphore,
     tasks: Mutex<JoinSet<()>>,
     pub(super) closer: Closer,
@@ -225,6 +227,8 @@ impl<M: Machine> Raft<M> {
         let mut tasks = JoinSet::new();
         let (lead, leadership) = watch::channel(Leadership::default());
         tasks.spawn(follow_leadership(library.clone(), lead));
+        let (tell, members) = watch::channel(Vec::new());
+        tasks.spawn(members::follow(library.clone(), tell));
         tasks.spawn(stop_on_failure(library.clone(), failure.clone()));
         tasks.spawn(keep_open(library.clone(), links.clone(), config.id));
         let inner = Inner {
@@ -238,6 +242,7 @@ impl<M: Machine> Raft<M> {
             log: closer.reader(),
             applied,
             leadership,
+            members,
             proposals: Semaphore::new(PROPOSALS_MAX),
             tasks: Mutex::new(tasks),
             closer,
@@ -487,7 +492,7 @@ impl<M: Machine> Raft<M> {
         self.inner.closer.close().await;
     }
 
-    fn fatal(&self, error: &CoreFatal<Types>) -> Fatal {
+    pub(super) fn fatal(&self, error: &CoreFatal<Types>) -> Fatal {
         self.inner.failure.get().unwrap_or_else(|| Fatal::Core(error.to_string()))
     }
 
@@ -496,7 +501,7 @@ impl<M: Machine> Raft<M> {
     }
 }
 
-fn leader(forward: ForwardToLeader<Types>) -> Option<Member> {
+pub(super) fn leader(forward: ForwardToLeader<Types>) -> Option<Member> {
     let id = forward.leader_id?;
     Some(forward.leader_node?.member(id))
 }

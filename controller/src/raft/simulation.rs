@@ -1,8 +1,5 @@
 //! What a simulation needs of a member beyond what a controller does: a disk of its own making, a
-//! look at the log as it stands, and the library's ways to change members.
-//!
-//! Nothing here runs in a controller. The commands of operators that change members will have a
-//! door of their own; until then the library's is proved through this one.
+//! look at the log as it stands, and elections out of turn. Nothing here runs in a controller.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +18,7 @@ use super::failure::StartError;
 use super::machine::{Machine, Position};
 use super::network::Dial;
 use super::node::Raft;
-use super::types::{Id, Member, Record};
+use super::types::{Id, Record};
 
 /// Voters: one set, or two while a change is under way.
 pub type Voters = Vec<BTreeSet<u64>>;
@@ -70,11 +67,6 @@ pub struct Glance {
     /// The other members.
     pub learners: BTreeSet<u64>,
 }
-
-/// Why members were not changed, as the library says it.
-#[derive(Debug, thiserror::Error)]
-#[error("members were not changed: {0}")]
-pub struct ChangeError(String);
 
 fn position(id: Id) -> Position {
     Position { index: id.index, term: id.leader_id.term, leader: id.leader_id.node_id }
@@ -135,31 +127,5 @@ impl<M: Machine> Raft<M> {
     pub async fn elect(&self, pre_vote: bool) {
         // A core that has ended stands for nothing.
         drop(self.inner.library.trigger().elect(pre_vote).await);
-    }
-
-    /// A leader that was voted out goes on for a while; the library must not be asked for another
-    /// change then, and asserts that it is not.
-    fn check_voter(&self) -> Result<(), ChangeError> {
-        let glance = self.glance();
-        let id = self.inner.identity.raft_id;
-        if glance.voters.iter().all(|voters| voters.contains(&id)) {
-            return Ok(());
-        }
-        Err(ChangeError(format!("{id} votes no more")))
-    }
-
-    /// On the leader, lets a member copy the log; returns when it has caught up.
-    pub async fn add_learner(&self, member: Member) -> Result<(), ChangeError> {
-        self.check_voter()?;
-        let (id, record) = member.into();
-        let added = self.inner.library.add_learner(id, record, true).await;
-        added.map(drop).map_err(|error| ChangeError(error.to_string()))
-    }
-
-    /// On the leader, makes these members the voters; others are members no more.
-    pub async fn change_voters(&self, ids: BTreeSet<u64>) -> Result<(), ChangeError> {
-        self.check_voter()?;
-        let changed = self.inner.library.change_membership(ids, false).await;
-        changed.map(drop).map_err(|error| ChangeError(error.to_string()))
     }
 }

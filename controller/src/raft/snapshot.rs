@@ -303,6 +303,20 @@ impl SnapshotFile {
     }
 }
 
+/// Reads rows of any bytes (class B12), up to where they are no snapshot any more.
+pub(crate) fn any_snapshot(bytes: &[u8]) -> Vec<Row> {
+    let written = || {
+        let file = rustix::fs::memfd_create("fuzzed", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut file = File::from(file);
+        file.write_all(bytes).map(|()| file)
+    };
+    let Ok(file) = written() else { return Vec::new() };
+    let size = bytes.len() as u64;
+    let file = SnapshotFile { file: Arc::new(file), size, draft: None, rest: None };
+    drop(file.verify());
+    file.rows().map(|rows| rows.map_while(Result::ok).collect()).unwrap_or_default()
+}
+
 fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the snapshot is broken: {what}"))
 }

@@ -230,3 +230,24 @@ pub(super) fn meta_from_wire(meta: wire::RaftSnapshotMeta) -> Result<Meta, Malfo
         last_membership: StoredMembership::new(meta.membership_at.map(id_from_wire), membership),
     })
 }
+
+/// Reads any bytes as what controllers send each other (class B12); what can be read is written and
+/// read again alike.
+pub(crate) fn any_message(bytes: &[u8]) {
+    use prost::Message as _;
+    if let Ok(Ok(entry)) = wire::RaftEntry::decode(bytes).map(entry_from_wire) {
+        let written = entry_to_wire(&entry);
+        assert_eq!(entry_from_wire(written).as_ref(), Ok(&entry), "an entry is read otherwise");
+        assert!(entry_size(&entry) > 0, "an entry without size");
+    }
+    if let Ok(Ok(request)) = wire::RaftAppendRequest::decode(bytes).map(append_from_wire) {
+        let again = append_from_wire(append_to_wire(&request));
+        assert_eq!(again.map(|again| again.entries), Ok(request.entries));
+    }
+    if let Ok(reply) = wire::RaftAppendReply::decode(bytes) {
+        drop(appended_from_wire(reply));
+    }
+    if let Ok(Ok(meta)) = wire::RaftSnapshotMeta::decode(bytes).map(meta_from_wire) {
+        assert_eq!(meta_from_wire(meta_to_wire(&meta)), Ok(meta));
+    }
+}

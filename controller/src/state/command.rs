@@ -18,8 +18,10 @@ use trireme_proto::view::Applied;
 
 use super::alert::AlertStep;
 use super::checklist::{ChecklistStep, Tally};
+use super::exec::ExecStep;
 
 use super::approval::Reviewed;
+use super::controllers;
 pub use super::evidence::{Evidence, NodeEvidence};
 use super::fleet::Controller;
 use super::people;
@@ -130,12 +132,16 @@ pub enum Body {
     Override { rules: BTreeSet<String>, service: Option<ServiceId>, lasts: Span, reason: String },
     /// Ends an exception before its time.
     EndOverride { id: OverrideId, reason: String },
+    /// A program is run beside a service for an admin, or has ended.
+    Exec { step: ExecStep },
     /// A request that was refused before it could become a command; recorded for the audit.
     Refuse { action: String, target: String, problem: Problem },
 
     /// Hands leadership to another controller; the leader acts on it once it is recorded.
     TransferLeader { to: ControllerId },
 
+    /// Changes the controllers as a group.
+    Regroup { step: controllers::Step },
     /// A controller has become leader.
     Lead { controller: ControllerId },
     /// Has artifacts fetched on nodes of a wave.
@@ -217,8 +223,12 @@ pub enum Outcome {
     Checked(Tally),
     /// A message is on its way.
     Notice(NoticeId),
+    /// It is about this change of the controllers.
+    Regroup(u64),
     /// Somebody has logged in, or goes on with a login.
     LoggedIn { name: UserName, login: String, until: WallTime },
+    /// A run was named; whoever asked under another name was not the first.
+    Begun { id: String },
     /// Others must approve it first; who proposed it is on record.
     Waiting(Problem),
     /// It was refused; nothing has changed.
@@ -245,14 +255,7 @@ impl Body {
             Self::RemoveNode { node, .. } => ("node.remove", format!("node/{node}")),
             Self::StartUpgrade { plan, .. } => ("upgrade.start", plan.to_string()),
             Self::Operate { service, operation, .. } => {
-                let action = match operation {
-                    Operation::Upgrade => "service.upgrade",
-                    Operation::Restart => "service.restart",
-                    Operation::Recreate => "service.recreate",
-                    Operation::Stop => "service.stop",
-                    Operation::Start => "service.start",
-                };
-                (action, format!("service/{service}"))
+                (operated(*operation), format!("service/{service}"))
             }
             Self::Drain { place, .. } => ("place.drain", place.to_string()),
             Self::SettleDrain { place, .. } => ("routing.settle", place.to_string()),
@@ -275,8 +278,10 @@ impl Body {
             Self::BreakGlass { plan, .. } => ("break.glass", plan.to_string()),
             Self::Review { of, .. } => ("review.record", of.describe()),
             Self::Note { object, .. } => ("note.set", object.clone()),
+            Self::Exec { step } => step.describe(),
             Self::Refuse { target, .. } => ("request.refuse", target.clone()),
             Self::TransferLeader { to } => ("controller.transfer", format!("controller/{to}")),
+            Self::Regroup { step } => step.describe(),
             Self::Lead { controller } => ("controller.lead", format!("controller/{controller}")),
             Self::Stage { upgrade: id, wave, .. } => ("upgrade.stage", upgrade(id, wave)),
             Self::Skip { upgrade: id, wave, .. } => ("upgrade.skip", upgrade(id, wave)),
@@ -298,6 +303,43 @@ impl Body {
             Self::Alert { what } => what.describe(),
             Self::Checklist { what } => what.describe(),
         }
+    }
+
+    /// Returns why it is asked for, in the words of whoever asks; empty where nobody says.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::RemoveNode { reason, .. }
+            | Self::Operate { reason, .. }
+            | Self::PauseUpgrade { reason, .. }
+            | Self::AbortUpgrade { reason, .. }
+            | Self::RollbackUpgrade { reason, .. }
+            | Self::ReleaseGrant { reason, .. }
+            | Self::BreakGlass { reason, .. }
+            | Self::Drain { reason, .. }
+            | Self::Return { reason, .. }
+            | Self::Cordon { reason, .. }
+            | Self::Freeze { reason }
+            | Self::Thaw { reason }
+            | Self::Override { reason, .. }
+            | Self::EndOverride { reason, .. }
+            | Self::StandDown { reason, .. }
+            | Self::Fail { reason, .. } => reason,
+            Self::Review { note, .. } => note,
+            Self::People { change } => change.reason(),
+            Self::Alert { what } => what.reason(),
+            _ => "",
+        }
+    }
+}
+
+/// Returns the verb of an operation for the audit.
+fn operated(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Upgrade => "service.upgrade",
+        Operation::Restart => "service.restart",
+        Operation::Recreate => "service.recreate",
+        Operation::Stop => "service.stop",
+        Operation::Start => "service.start",
     }
 }
 

@@ -20,6 +20,7 @@ use super::approval::{Approvals, Break, Review};
 use super::aside::{Drain, Override, Remark};
 use super::checklist::Checklists;
 use super::command::Reply;
+use super::controllers::{Regroup, Regrouped, Retired};
 use super::people::User;
 pub use super::upgrade::{Stage, Upgrade, WaveRecord};
 
@@ -46,6 +47,18 @@ pub struct Fleet {
     pub revision: u64,
     /// Controllers and where to reach them.
     pub controllers: BTreeMap<ControllerId, Controller>,
+    /// Log index at which the controllers last became others.
+    #[serde(default)]
+    pub controllers_at: u64,
+    /// What becomes of the controllers now, if anything.
+    #[serde(default)]
+    pub regroup: Option<Regroup>,
+    /// How the last change of them ended.
+    #[serde(default)]
+    pub regrouped: Option<Regrouped>,
+    /// Raft ids that are never used again.
+    #[serde(default)]
+    pub retired: BTreeMap<u64, Retired>,
     /// Regions.
     pub regions: BTreeMap<RegionId, Region>,
     /// Services.
@@ -120,6 +133,16 @@ pub struct Controller {
     pub enrol: String,
     /// host:port of its DNS.
     pub dns: String,
+    /// host:port for other controllers; empty if it was listed before this was kept.
+    #[serde(default)]
+    pub peer: String,
+}
+
+impl Controller {
+    /// Returns every address it listens on.
+    pub fn places(&self) -> [&str; 4] {
+        [&self.peer, &self.address, &self.enrol, &self.dns]
+    }
 }
 
 /// A service and the revision that last changed it.

@@ -16,7 +16,9 @@ pub mod approval;
 pub mod aside;
 pub mod checklist;
 pub mod command;
+pub mod controllers;
 mod evidence;
+mod exec;
 pub mod fleet;
 pub mod hints;
 pub mod ledger;
@@ -27,6 +29,7 @@ pub mod traffic;
 pub mod upgrade;
 pub mod waves;
 
-pub use apply::{Effects, apply};
+pub use apply::{Effects, Position, apply};
 pub use command::{Actor, Body, Command, Evidence, NodeEvidence, Outcome, Reply, Sighted};
+pub use exec::ExecStep;
 pub use fleet::Fleet;

@@ -135,6 +135,14 @@ impl Change {
             Self::Use { name } => user("user.use", name),
         }
     }
+
+    /// Returns why, where somebody is asked for it.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Disable { reason, .. } | Self::Remove { reason, .. } => reason,
+            _ => "",
+        }
+    }
 }
 
 /// Somebody who asks, as the connection proves them.
@@ -182,7 +190,7 @@ pub fn standing(fleet: &Fleet, person: &Person) -> Result<Grants, Problem> {
     if !user.holds(&person.serial) {
         let message = format!("this certificate of user {name} counts no more");
         return Err(Problem::new(Code::Denied, message)
-            .hint("log in again with a token from an admin: trictl login"));
+            .hint("log in again with a token from an admin: trictl login --enrol HOST:PORT"));
     }
     Ok(user.grants.clone())
 }

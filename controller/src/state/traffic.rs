@@ -10,6 +10,7 @@ use trireme_proto::id::{NodeId, RegionId, ServiceId};
 use trireme_proto::model::Service;
 
 use super::command::Body;
+use super::controllers::Step;
 use super::fleet::{Fleet, Node};
 
 /// Returns the nodes that clients of `service` are sent to.
@@ -76,6 +77,7 @@ pub fn may_change(fleet: &Fleet, body: &Body) -> bool {
         | Body::Checklist { .. }
         | Body::TransferLeader { .. }
         | Body::Lead { .. }
+        | Body::Regroup { step: Step::Begin { .. } | Step::GiveUp { .. } }
         | Body::PauseUpgrade { .. }
         | Body::ResumeUpgrade { .. }
         | Body::Stage { .. }

@@ -78,7 +78,7 @@ fn compute(
             Code::Failed,
             format!("no node that is meant carries the labels of service {}", service.name),
         )
-        .hint("join one: trictl token create --node NODE --region REGION --label KEY=VALUE"));
+        .hint("join one: trictl token create --node NAME --region REGION --address ADDRESS --label KEY=VALUE"));
     }
     let aside = fleet.aside(&service.name, operation, scope, meant.iter().map(|(id, _)| *id));
     let mut touched: BTreeMap<RegionId, Vec<NodeId>> = BTreeMap::new();

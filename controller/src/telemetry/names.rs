@@ -84,7 +84,7 @@ pub const UPGRADE: Metric = Metric::gauge(
 pub const WAITING: Metric = Metric::gauge(
     "fleet_upgrade_waiting",
     &["service"],
-    "Things that an upgrade under way waits for; trictl why tells which",
+    "Things that an upgrade under way waits for, as `trictl why ID` tells",
 );
 pub const REVISION: Metric =
     Metric::gauge("fleet_manifest_revision", &[], "Revision of what is declared");

@@ -4,10 +4,13 @@ pub mod alert;
 mod approval;
 mod aside;
 mod checklist;
+mod controllers;
+mod look;
 mod metrics;
 mod node;
 mod people;
 mod service;
+mod status;
 mod upgrade;
 mod why;
 
@@ -20,10 +23,13 @@ use trireme_proto::view::{GrantView, NoteView, ReleaseView, TokenListed};
 pub use approval::{attention, reviews};
 pub use aside::{drains, freeze, overrides};
 pub use checklist::{checklist_run, checklists};
+pub use controllers::{addresses, listed};
+pub use look::{status, totals, used};
 pub use metrics::{NODES_MAX, metrics};
 pub use node::node;
 pub use people::users;
 pub use service::{region, service};
+pub use status::fleet_status;
 pub use upgrade::{operation, plan, upgrade};
 pub use why::why;
 

@@ -15,15 +15,7 @@ use crate::state::traffic;
 pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
     let sighting = lens.presence.nodes.get(id);
     let in_sight = lens.presence.in_sight(id, lens.now);
-    let state = if node.removed {
-        "removed"
-    } else if node.agent_version.is_empty() {
-        "joined"
-    } else if node.lost {
-        "lost"
-    } else {
-        "ready"
-    };
+    let state = state(node);
     let services = lens
         .fleet
         .services_on(id)
@@ -50,8 +42,21 @@ pub fn node(lens: Lens<'_>, id: &NodeId, node: &Node) -> NodeView {
     }
 }
 
+/// Returns a node's state in a word.
+pub(super) fn state(node: &Node) -> &'static str {
+    if node.removed {
+        "removed"
+    } else if node.agent_version.is_empty() {
+        "joined"
+    } else if node.lost {
+        "lost"
+    } else {
+        "ready"
+    }
+}
+
 /// Returns how operators have put a node aside, if they have.
-fn aside(lens: Lens<'_>, id: &NodeId, node: &Node) -> Option<String> {
+pub(super) fn aside(lens: Lens<'_>, id: &NodeId, node: &Node) -> Option<String> {
     let words = |what: &str, remark: &Remark| {
         format!("{what} by {} since {}: {}", remark.actor, remark.at, remark.reason)
     };

@@ -7,7 +7,7 @@ use trireme_proto::problem::{Code, Problem};
 
 use super::Client;
 use crate::error::{Failure, failed};
-use crate::output::Out;
+use crate::output::{Form, Out};
 use crate::terminal;
 
 /// How a person says that they know which fleet they change.
@@ -44,7 +44,7 @@ impl Client {
             None if self.guard.may_ask => {
                 let question =
                     format!("Context {context} is protected. Type the name of its fleet: ");
-                let answer = terminal::line(&Out::process(false), &question).await;
+                let answer = terminal::line(&Out::process(Form::Table), &question).await;
                 answer.map_err(|failure| match failure {
                     Failure::Problem(problem) => *problem,
                     Failure::Closed => failed("nobody answers", &failure),

@@ -12,12 +12,8 @@ use trireme_proto::query::{LogEvent, LogsRequest};
 use trireme_proto::wire::queries_client::QueriesClient;
 use trireme_proto::wire::{Event, ServiceLogsRequest};
 
-use super::status::{Verdict, judge};
 use super::{Client, PAUSE_FIRST, PAUSE_MAX, Patience};
 use crate::error::{Failure, caused};
-
-/// Streams in a row that end without anything new before it counts as a failure.
-const EMPTY_STREAMS_MAX: u32 = 20;
 
 /// What reading brings.
 #[derive(Debug)]
@@ -38,7 +34,7 @@ pub enum Heard {
 pub struct Logs<'a> {
     client: &'a Client,
     request: LogsRequest,
-    stream: Option<(Streaming<Event>, usize)>,
+    stream: Option<(Streaming<Event>, String)>,
     ended: bool,
     empty: u32,
 }
@@ -57,28 +53,18 @@ impl Logs<'_> {
             return Ok(None);
         }
         loop {
-            let Some((stream, position)) = &mut self.stream else {
+            let Some((stream, address)) = &mut self.stream else {
                 self.connect().await?;
                 continue;
             };
-            let why = match stream.message().await {
+            let end = match stream.message().await {
                 Ok(Some(event)) => return Ok(Some(Heard::Event(self.take(&event)?))),
-                Ok(None) => "it ended the stream".to_owned(),
-                Err(status) => match judge(&status) {
-                    Verdict::Final(problem) => return Err(problem.into()),
-                    Verdict::NotNow(problem) => problem.message,
-                    Verdict::Unreachable(why) => why,
-                },
+                Ok(None) => Ok(()),
+                Err(status) => Err(status),
             };
-            let address = self.client.endpoints[*position].address.clone();
-            let next = (*position + 1) % self.client.endpoints.len();
+            let address = std::mem::take(address);
+            let why = self.client.broke_off(&address, end, &mut self.empty)?;
             self.stream = None;
-            self.client.current.store(next, std::sync::atomic::Ordering::Relaxed);
-            self.empty += 1;
-            if self.empty > EMPTY_STREAMS_MAX {
-                let message = "controllers end the answer at once, again and again";
-                return Err(Problem::new(Code::Unreachable, message).into());
-            }
             return Ok(Some(Heard::Lost { address, why }));
         }
     }

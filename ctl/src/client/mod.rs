@@ -5,15 +5,16 @@
 //! Every attempt carries the same origin, by which the fleet knows a request it has already
 //! applied. All of it ends at the deadline that the operator set.
 
+mod endpoints;
+mod exec;
 mod guard;
 mod logs;
 mod rpc;
 mod status;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -23,14 +24,15 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
-use trireme_proto::channel::{ChannelOptions, channel};
 use trireme_proto::identity::{FleetName, Verified};
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::request::REQUEST_ID;
 use trireme_proto::time::Span;
-use trireme_proto::tls::{Credentials, Server};
-use trireme_proto::wire::Origin;
+use trireme_proto::tls::Credentials;
+use trireme_proto::wire::{Consistency, Document, Origin};
 
+use self::endpoints::{Endpoint, Endpoints};
+pub use self::exec::{Exec, Said};
 pub use self::guard::Guard;
 pub use self::logs::{Heard, Logs};
 pub use self::rpc::Reply;
@@ -41,6 +43,9 @@ pub(crate) use self::status::{Verdict, judge};
 use crate::context::Context;
 use crate::error::{Failure, failed};
 
+/// Streams in a row that end without anything new before it counts as a failure: each was opened
+/// by a controller that answered, so this is not about being unreachable.
+const EMPTY_STREAMS_MAX: u32 = 20;
 /// Longest wait for one controller's answer, so that one that hangs does not use up the deadline.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// First pause between rounds; doubled each time.
@@ -53,14 +58,15 @@ const UNREACHABLE_ROUNDS_MAX: u32 = 4;
 /// Largest document taken: a list of 10,000 nodes is some 10 MiB.
 const DOCUMENT_LEN_MAX: usize = 64 * 1024 * 1024;
 
+/// A controller that has not heard from a leader for longer may not know where the others are.
+const LEARN_AGE_MAX: u64 = 5_000;
+
 /// Where a controller is asked: whatever is asked there carries the same id.
 type Door = InterceptedService<Channel, Stamp>;
 
 /// Talks to whichever controller answers.
 pub struct Client {
-    endpoints: Vec<Endpoint>,
-    /// Position of the controller that answered last.
-    current: AtomicUsize,
+    endpoints: Endpoints,
     timeout: Duration,
     context: Context,
     credentials: Credentials,
@@ -76,18 +82,6 @@ pub struct Client {
     sequence: AtomicU64,
     /// Requests so far.
     asked: AtomicU64,
-}
-
-struct Endpoint {
-    address: String,
-    channel: Channel,
-}
-
-impl Endpoint {
-    /// Returns where to ask, with an id for whatever is asked.
-    fn door(&self, id: &Stamp) -> Door {
-        InterceptedService::new(self.channel.clone(), id.clone())
-    }
 }
 
 /// Puts an id on every attempt at a request; of a change its origin has one besides, which counts.
@@ -120,16 +114,8 @@ impl Client {
     /// Makes a client; nothing is connected before the first request.
     pub fn new(context: &Context, timeout: Span) -> Result<Self, Failure> {
         let credentials = context.credentials().map_err(Problem::from)?;
-        let options = ChannelOptions::default();
-        let endpoint = |address: &String| {
-            let channel = channel(address, &Server::AnyController, &credentials, &options)
-                .map_err(|error| failed(format!("controller {address} cannot be used"), &error))?;
-            Ok(Endpoint { address: address.clone(), channel })
-        };
-        let endpoints: Result<Vec<_>, Problem> = context.controllers.iter().map(endpoint).collect();
         Ok(Self {
-            endpoints: endpoints?,
-            current: AtomicUsize::new(0),
+            endpoints: Endpoints::new(&context.controllers, &credentials)?,
             timeout: timeout.to_duration(),
             context: context.clone(),
             refreshed: OnceCell::new(),
@@ -174,12 +160,12 @@ impl Client {
         Stamp(id.expect("hexadecimal digits and a number are plain text"))
     }
 
-    /// Asks until a controller answers for good; returns the answer and who gave it.
+    /// Asks until a controller answers for good; returns the answer and the address it is from.
     async fn ask<R>(
         &self,
         patience: Patience,
         call: impl AsyncFn(Door) -> Result<Response<R>, Status>,
-    ) -> Result<(R, usize), Problem> {
+    ) -> Result<(R, String), Problem> {
         self.prepare().await?;
         let end = Instant::now() + self.timeout;
         let mut pause = PAUSE_FIRST;
@@ -188,7 +174,7 @@ impl Client {
         loop {
             let round = self.round(end, &id, &call).await?;
             let round = match round {
-                Round::Answered(answer, position) => return Ok((answer, position)),
+                Round::Answered(answer, address) => return Ok((answer, address)),
                 Round::NotNow(problem) => {
                     rounds = 0;
                     problem
@@ -215,65 +201,97 @@ impl Client {
         id: &Stamp,
         call: &impl AsyncFn(Door) -> Result<Response<R>, Status>,
     ) -> Result<Round<R>, Problem> {
-        let first = self.current.load(Ordering::Relaxed);
-        let mut silent = BTreeMap::new();
+        let mut silent = Vec::new();
         let mut not_now: Option<Problem> = None;
-        for offset in 0..self.endpoints.len() {
-            let position = (first + offset) % self.endpoints.len();
-            let endpoint = &self.endpoints[position];
+        for Endpoint { address, channel } in self.endpoints.in_order() {
             let left = end.saturating_duration_since(Instant::now()).min(ATTEMPT_MAX);
             if left.is_zero() {
-                silent
-                    .entry(position)
-                    .or_insert_with(|| "not asked before the deadline".to_owned());
+                silent.push((address, "not asked before the deadline".to_owned()));
                 continue;
             }
-            match tokio::time::timeout(left, call(endpoint.door(id))).await {
+            let door = InterceptedService::new(channel, id.clone());
+            match tokio::time::timeout(left, call(door)).await {
                 Ok(Ok(response)) => {
-                    self.current.store(position, Ordering::Relaxed);
-                    return Ok(Round::Answered(response.into_inner(), position));
+                    self.endpoints.prefer(&address);
+                    return Ok(Round::Answered(response.into_inner(), address));
                 }
                 Ok(Err(status)) => match status::judge(&status) {
                     Verdict::Final(problem) => {
-                        self.current.store(position, Ordering::Relaxed);
+                        self.endpoints.prefer(&address);
                         return Err(problem);
                     }
                     Verdict::NotNow(problem) => not_now = not_now.or(Some(problem)),
-                    Verdict::Unreachable(why) => {
-                        silent.insert(position, why);
-                    }
+                    Verdict::Unreachable(why) => silent.push((address, why)),
                 },
                 Err(_) => {
                     let why = format!("no answer within {:.1} s", left.as_secs_f64());
-                    silent.insert(position, why);
+                    silent.push((address, why));
                 }
             }
         }
         Ok(match not_now {
-            Some(problem) => Round::NotNow(self.with_silent(problem, &silent)),
-            None => Round::Unreachable(self.unreachable(&silent)),
+            Some(problem) => Round::NotNow(with_silent(problem, &silent)),
+            None => Round::Unreachable(Self::unreachable(&silent)),
         })
     }
 
-    fn unreachable(&self, silent: &BTreeMap<usize, String>) -> Problem {
-        let message = match self.endpoints.len() {
+    /// Turns to the next controller after the one at `address` has ended a stream; returns why it
+    /// did. `empty` counts the streams in a row that brought nothing.
+    fn broke_off(
+        &self,
+        address: &str,
+        end: Result<(), Status>,
+        empty: &mut u32,
+    ) -> Result<String, Problem> {
+        let why = match end.map_err(|status| judge(&status)) {
+            Ok(()) => "it ended the stream".to_owned(),
+            Err(Verdict::Final(problem)) => return Err(problem),
+            Err(Verdict::NotNow(problem)) => problem.message,
+            Err(Verdict::Unreachable(why)) => why,
+        };
+        self.endpoints.avoid(address);
+        *empty += 1;
+        if *empty > EMPTY_STREAMS_MAX {
+            let message = "controllers end the stream at once, again and again";
+            return Err(Problem::new(Code::Unreachable, message));
+        }
+        Ok(why)
+    }
+
+    fn unreachable(silent: &[(String, String)]) -> Problem {
+        let message = match silent.len() {
             1 => "the controller cannot be reached".to_owned(),
             n => format!("none of {n} controllers can be reached"),
         };
-        let problem = self.with_silent(Problem::new(Code::Unreachable, message), silent);
+        let problem = with_silent(Problem::new(Code::Unreachable, message), silent);
         let problem = Problem { retryable: true, ..problem };
         problem.hint("services keep running without controllers; check that they run and are open")
     }
 
-    fn with_silent(&self, problem: Problem, silent: &BTreeMap<usize, String>) -> Problem {
-        silent.iter().fold(problem, |problem, (&position, why)| {
-            problem.because(format!("{}: {why}", self.endpoints[position].address))
-        })
+    /// Takes in where the controllers are, and keeps it with the context.
+    fn learn(&self, document: &Document) {
+        let fresh =
+            document.consistency() != Consistency::Stale && document.age_ms <= LEARN_AGE_MAX;
+        let told: Vec<String> = document.controllers.iter().map(|c| c.address.clone()).collect();
+        if !fresh || !self.endpoints.learn(&told, document.index, &self.credentials) {
+            return;
+        }
+        let enrol: Vec<String> = document.controllers.iter().map(|c| c.enrol.clone()).collect();
+        if let Err(error) = self.context.moved(&told, &enrol) {
+            tracing::warn!(%error, "where the controllers are now is not kept");
+        }
     }
 }
 
+fn with_silent(problem: Problem, silent: &[(String, String)]) -> Problem {
+    let why = |problem: Problem, (address, why): &(String, String)| {
+        problem.because(format!("{address}: {why}"))
+    };
+    silent.iter().fold(problem, why)
+}
+
 enum Round<R> {
-    Answered(R, usize),
+    Answered(R, String),
     NotNow(Problem),
     Unreachable(Problem),
 }

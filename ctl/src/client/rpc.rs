@@ -7,7 +7,9 @@ use trireme_proto::problem::{Code, Problem};
 use trireme_proto::time::Span;
 use trireme_proto::view::alert::{IncidentView, SilenceView};
 use trireme_proto::view::approval::ReviewsView;
+use trireme_proto::view::look::{StatusView, UseView};
 use trireme_proto::view::people::{UserTokenView, UsersView};
+use trireme_proto::view::status::FleetStatusView;
 use trireme_proto::view::{
     Applied, AuditEntry, ControllersView, FreezeView, GrantView, List, NodeView, NoteView,
     OverrideView, PlanView, TokenView, UpgradeView, WhyView,
@@ -16,9 +18,11 @@ use trireme_proto::wire::alerts_client::AlertsClient;
 use trireme_proto::wire::approval_client::ApprovalClient;
 use trireme_proto::wire::audit_client::AuditClient;
 use trireme_proto::wire::checklists_client::ChecklistsClient;
+use trireme_proto::wire::controllers_client::ControllersClient;
 use trireme_proto::wire::operations_client::OperationsClient;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::people_client::PeopleClient;
+use trireme_proto::wire::queries_client::QueriesClient;
 use trireme_proto::wire::{self, Consistency, Document};
 
 use super::{Client, DOCUMENT_LEN_MAX, Door, Patience};
@@ -133,6 +137,17 @@ rpcs! { OperatorClient:
     list_audit(ListAuditRequest) -> List<AuditEntry>;
 }
 
+rpcs! { ControllersClient:
+    /// Takes one more controller into the group.
+    add_controller(ChangeControllerRequest) -> ControllersView;
+    /// Sends a controller away for ever.
+    remove_controller(ChangeControllerRequest) -> ControllersView;
+    /// Has another controller take the place of one.
+    replace_controller(ChangeControllerRequest) -> ControllersView;
+    /// Takes a controller back whose disk was emptied.
+    repair_controller(ChangeControllerRequest) -> ControllersView;
+}
+
 rpcs! { OperationsClient:
     /// Lets nobody take anything new.
     freeze(FreezeRequest) -> FreezeView;
@@ -193,6 +208,15 @@ rpcs! { AuditClient:
     search(SearchAuditRequest) -> List<AuditEntry>;
     /// Takes what the answering controller has signed of it.
     checkpoints(CheckpointsRequest) -> List<Checkpoint>;
+}
+
+rpcs! { QueriesClient:
+    /// Looks how a service stands on its nodes.
+    service_status(ServiceLookRequest) -> StatusView;
+    /// Looks what a service uses of its nodes.
+    service_top(ServiceLookRequest) -> UseView;
+    /// Looks at the fleet on one screen.
+    fleet_status(FleetStatusRequest) -> FleetStatusView;
 }
 
 /// Of checklists; `run` and `answer` say too little beside the methods of others.
@@ -256,10 +280,11 @@ impl Client {
         &self,
         call: impl AsyncFn(Door) -> Result<tonic::Response<Document>, tonic::Status>,
     ) -> Result<Reply<T>, Failure> {
-        let (document, position) = self.ask(Patience::Rounds, call).await?;
+        let (document, address) = self.ask(Patience::Rounds, call).await?;
+        self.learn(&document);
         let mut reply = Reply::read(&document)?;
         if reply.controller.is_empty() {
-            reply.controller.clone_from(&self.endpoints[position].address);
+            reply.controller = address;
         }
         Ok(reply)
     }

@@ -12,13 +12,8 @@ use trireme_proto::view::UpgradeView;
 use trireme_proto::wire::operator_client::OperatorClient;
 use trireme_proto::wire::{Document, WatchUpgradeRequest};
 
-use super::status::{Verdict, judge};
 use super::{Client, DOCUMENT_LEN_MAX, PAUSE_FIRST, PAUSE_MAX, Patience, Reply};
 use crate::error::Failure;
-
-/// Streams in a row that end without a new view before it counts as a failure: each was opened
-/// by a controller that answered, so this is not about being unreachable.
-const EMPTY_STREAMS_MAX: u32 = 20;
 
 /// What watching brings.
 #[derive(Debug)]
@@ -39,7 +34,7 @@ pub enum Event {
 pub struct Watch<'a> {
     client: &'a Client,
     upgrade: String,
-    stream: Option<(Streaming<Document>, usize)>,
+    stream: Option<(Streaming<Document>, String)>,
     last: Option<UpgradeView>,
     empty: u32,
 }
@@ -58,12 +53,13 @@ impl Watch<'_> {
             return Ok(None);
         }
         loop {
-            let Some((stream, position)) = &mut self.stream else {
+            let Some((stream, address)) = &mut self.stream else {
                 self.connect().await?;
                 continue;
             };
-            let why = match stream.message().await {
+            let end = match stream.message().await {
                 Ok(Some(document)) => {
+                    self.client.learn(&document);
                     let reply: Reply<UpgradeView> = Reply::read(&document)?;
                     if self.last.as_ref() == Some(&reply.value) {
                         continue;
@@ -75,17 +71,12 @@ impl Watch<'_> {
                     self.last = Some(reply.value.clone());
                     return Ok(Some(Event::View(Box::new(reply))));
                 }
-                Ok(None) => "it ended the stream".to_owned(),
-                Err(status) => match judge(&status) {
-                    Verdict::Final(problem) => return Err(problem.into()),
-                    Verdict::NotNow(problem) => problem.message,
-                    Verdict::Unreachable(why) => why,
-                },
+                Ok(None) => Ok(()),
+                Err(status) => Err(status),
             };
-            let address = self.client.endpoints[*position].address.clone();
-            let next = (*position + 1) % self.client.endpoints.len();
+            let address = std::mem::take(address);
+            let why = self.client.broke_off(&address, end, &mut self.empty)?;
             self.stream = None;
-            self.lost(next)?;
             return Ok(Some(Event::Lost { address, why }));
         }
     }
@@ -103,16 +94,6 @@ impl Watch<'_> {
                 .await
         };
         self.stream = Some(self.client.ask(patience, call).await?);
-        Ok(())
-    }
-
-    fn lost(&mut self, next: usize) -> Result<(), Problem> {
-        self.client.current.store(next, std::sync::atomic::Ordering::Relaxed);
-        self.empty += 1;
-        if self.empty > EMPTY_STREAMS_MAX {
-            let code = trireme_proto::problem::Code::Unreachable;
-            return Err(Problem::new(code, "controllers end the watch at once, again and again"));
-        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use trireme_proto::wire::{ApplyRequest, Consistency, GetRequest};
 use crate::App;
 use crate::error::{Failure, Outcome, failed};
 use crate::manifest;
+use crate::output::Page;
 use crate::output::table::table;
 
 /// Declare regions, services, releases, alert rules, channels and checklists
@@ -56,7 +57,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
 }
 
 /// Returns what happened to each object.
-pub(super) fn render(applied: &Applied, dry_run: bool) -> String {
+pub(super) fn render(applied: &Applied, dry_run: bool) -> Page {
     let word = |change: &Change| match change {
         Change::Created => "created",
         Change::Changed => "changed",
@@ -66,7 +67,7 @@ pub(super) fn render(applied: &Applied, dry_run: bool) -> String {
     let rows = applied.objects.iter().map(|(name, change)| [name.clone(), word(change).to_owned()]);
     let rows = table(["NAME", "CHANGE"], rows.collect(), "the files declare nothing");
     let note = if dry_run { " (dry run, nothing was changed)" } else { "" };
-    format!("{rows}\nrevision {}{note}", applied.revision)
+    Page::from(rows).line(format!("revision {}{note}", applied.revision))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::App;
 use crate::demo::{Options, Report, run as run_demo, service, verdict};
 use crate::error::{Failure, Outcome, failed};
-use crate::output::Out;
+use crate::output::{Form, Out};
 
 /// Show an upgrade under live traffic, on a fleet of processes on this machine
 ///
@@ -74,11 +74,11 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     if let Some(file) = &args.report {
         write(file, b"")?;
     }
-    let json_to_stdout = app.out.is_json() && args.report.is_none();
-    let live = if json_to_stdout {
-        Out::plain(false, io::stderr(), io::stderr())
+    let document = !app.out.form().is_text() && args.report.is_none();
+    let live = if document {
+        Out::plain(Form::Table, io::stderr(), io::stderr())
     } else {
-        Out::process(false)
+        Out::process(Form::Table)
     };
     let shown = Box::pin(run_demo(&live, options));
     let result = super::dev::until_terminated(shown).await;
@@ -92,7 +92,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         let mut text = json(&report)?;
         text.push(b'\n');
         write(file, &text)?;
-    } else if json_to_stdout {
+    } else if document {
         app.out.value(&report, |_| String::new())?;
     }
     verdict(&report)?;

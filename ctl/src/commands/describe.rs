@@ -6,10 +6,11 @@ use trireme_proto::view::{List, NodeView, ServiceView, UpgradeView, WhyView};
 use trireme_proto::wire::WhyRequest;
 
 use super::get::{Consistency, Kind, request};
+use super::look::{Again, look};
 use crate::App;
-use crate::client::Reply;
+use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome, failed};
-use crate::output::{describe, upgrade};
+use crate::output::{Page, describe, upgrade};
 
 /// Show one object at length, and what it waits for
 #[derive(Debug, clap::Args)]
@@ -20,11 +21,18 @@ pub struct Args {
 
     /// Name of the object; SERVICE@VERSION for a release
     name: String,
+
+    #[command(flatten)]
+    again: Again,
 }
 
 /// Describes one object.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let client = app.client()?;
+    look(app, args.again, async || print(app, &client, &args).await).await
+}
+
+async fn print(app: &App, client: &Client, args: &Args) -> Result<(), Failure> {
     let kind = args.kind.word();
     let request = request(kind, args.name.clone(), Consistency::Lease);
     let reply: Reply<List<Value>> = client.get(request).await?;
@@ -55,11 +63,10 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         "kind": kind, "object": object, "why": why.as_ref().map(|why| &why.json),
     });
     let text = render(app, args.kind, object, why.as_ref().map(|why| &why.value))?;
-    app.out.value(&whole, |_| text)?;
-    Ok(Outcome::Done)
+    app.out.value(&whole, |_| text)
 }
 
-fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result<String, Failure> {
+fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result<Page, Failure> {
     let style = app.out.style();
     let text = match kind {
         Kind::Service => describe::service(&read::<ServiceView>(object)?),
@@ -77,10 +84,10 @@ fn render(app: &App, kind: Kind, object: Value, why: Option<&WhyView>) -> Result
         | Kind::Alert
         | Kind::Silence
         | Kind::Notice
-        | Kind::Checklist => describe::fields(&object),
+        | Kind::Checklist => describe::fields(&object).into(),
     };
     Ok(match why {
-        Some(why) => format!("{text}\n\n{}", describe::why(why, style)),
+        Some(why) => text.gap().line(describe::why(why, style)),
         None => text,
     })
 }

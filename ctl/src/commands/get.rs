@@ -5,9 +5,11 @@ use serde::de::DeserializeOwned;
 use trireme_proto::view::{List, Manifests};
 use trireme_proto::wire;
 
+use super::look::{Look, look};
 use crate::App;
 use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome};
+use crate::output::table::Table;
 use crate::output::{alert, checklist, table};
 
 /// List objects
@@ -23,9 +25,8 @@ pub struct Args {
     /// Name of one object; SERVICE@VERSION for a release
     name: Option<String>,
 
-    /// How sure the answer must be
-    #[arg(long, value_enum, default_value_t)]
-    consistency: Consistency,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Kind of objects.
@@ -133,13 +134,15 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let client = app.client()?;
     let name = args.name.unwrap_or_default();
     let Some(kind) = args.kind else {
-        let request = request("", name, args.consistency);
-        let reply: Reply<Manifests> = client.get(request).await?;
-        app.out.reply(&reply, table::manifests)?;
-        return Ok(Outcome::Done);
+        let request = request("", name, args.look.consistency);
+        let print = async || {
+            let reply: Reply<Manifests> = client.get(request.clone()).await?;
+            app.out.reply(&reply, table::manifests)
+        };
+        return look(app, args.look.again, print).await;
     };
-    print(app, &client, kind, request(kind.word(), name, args.consistency)).await?;
-    Ok(Outcome::Done)
+    let request = request(kind.word(), name, args.look.consistency);
+    look(app, args.look.again, async || print(app, &client, kind, request.clone()).await).await
 }
 
 pub(super) fn request(kind: &str, name: String, consistency: Consistency) -> wire::GetRequest {
@@ -177,7 +180,7 @@ async fn list<T: DeserializeOwned>(
     app: &App,
     client: &Client,
     request: wire::GetRequest,
-    render: impl FnOnce(&[T]) -> String,
+    render: impl FnOnce(&[T]) -> Table,
 ) -> Result<(), Failure> {
     let reply: Reply<List<T>> = client.get(request).await?;
     app.out.reply(&reply, |list| render(&list.items))

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
 use clap_mangen::Man;
 use serde::Serialize;
 use trireme_proto::problem::Problem;
 
 use crate::App;
-use crate::cli::Cli;
+use crate::cli;
 use crate::error::{Failure, Outcome, failed};
+use crate::lang::Lang;
 
 /// Write the manual, a page for each command
 ///
@@ -28,7 +28,7 @@ struct Pages {
 
 /// Writes the pages and prints where they are.
 pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
-    let pages = Pages { items: write(&args.dir)? };
+    let pages = Pages { items: write(&args.dir, app.out.lang())? };
     app.out.value(&pages, |pages| {
         let lines: Vec<_> = pages.items.iter().map(|page| page.display().to_string()).collect();
         lines.join("\n")
@@ -36,10 +36,10 @@ pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-fn write(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
+fn write(dir: &Path, lang: Lang) -> Result<Vec<PathBuf>, Problem> {
     let refused = |error| failed(format!("cannot write pages to {}", dir.display()), &error);
     fs::create_dir_all(dir).map_err(refused)?;
-    let mut tree = Cli::command();
+    let mut tree = cli::tree(lang);
     tree.build();
     let mut pages = Vec::new();
     let mut left = vec![tree];
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn every_command_has_a_page_with_its_help() {
         let dir = tempfile::tempdir().unwrap();
-        let pages = write(&dir.path().join("man1")).unwrap();
+        let pages = write(&dir.path().join("man1"), Lang::En).unwrap();
         let named = |name: &str| pages.iter().find(|page| page.ends_with(name));
         let plan = fs::read_to_string(named("trictl-upgrade-plan.1").unwrap()).unwrap();
         assert!(plan.contains("Version to go to"), "{plan}");
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_be_made_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let refused = write(&file.path().join("man1")).unwrap_err();
+        let refused = write(&file.path().join("man1"), Lang::En).unwrap_err();
         assert!(refused.message.starts_with("cannot write pages to /"), "{refused}");
     }
 }

@@ -20,6 +20,7 @@ mod freeze;
 mod get;
 mod grants;
 mod login;
+mod look;
 mod man;
 mod node;
 mod note;
@@ -28,6 +29,7 @@ mod place;
 mod region;
 mod review;
 mod service;
+mod status;
 mod token;
 mod upgrade;
 mod user;
@@ -43,6 +45,7 @@ use crate::error::{Failure, Outcome};
 /// What to do; a verb's help is the doc comment of its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Status(status::Args),
     Apply(apply::Args),
     Diff(diff::Args),
     Delete(delete::Args),
@@ -115,6 +118,7 @@ pub enum Command {
 /// Runs a command.
 pub async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
     match command {
+        Command::Status(args) => status::run(app, args).await,
         Command::Apply(args) => apply::run(app, args).await,
         Command::Diff(args) => diff::run(app, args).await,
         Command::Delete(args) => delete::run(app, args).await,

@@ -13,7 +13,7 @@ use super::get::{Consistency, Kind, request};
 use crate::App;
 use crate::client::{Client, Reply};
 use crate::error::{Failure, Outcome};
-use crate::output::table;
+use crate::output::table::{self, Table};
 
 /// Time between two looks at a drain: its waits are seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -71,7 +71,7 @@ pub(super) async fn give_back<T: DeserializeOwned>(
     app: &App,
     place: &Place,
     (reason, dry_run): (String, bool),
-    render: impl FnOnce(&[T]) -> String,
+    render: impl FnOnce(&[T]) -> Table,
 ) -> Result<Outcome, Failure> {
     let client = app.client()?;
     let place = place.to_string();

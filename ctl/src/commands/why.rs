@@ -2,6 +2,7 @@
 
 use trireme_proto::wire::WhyRequest;
 
+use super::look::{Again, look};
 use crate::App;
 use crate::error::{Failure, Outcome};
 use crate::output::describe;
@@ -14,11 +15,17 @@ use crate::output::describe;
 pub struct Args {
     /// upgrade-N, grant-N, action-N, the name of a service or node, or KIND/NAME
     object: String,
+
+    #[command(flatten)]
+    again: Again,
 }
 
 /// Asks why.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let reply = app.client()?.why(WhyRequest { object: args.object }).await?;
-    app.out.reply(&reply, |view| describe::why(view, app.out.style()))?;
-    Ok(Outcome::Done)
+    let client = app.client()?;
+    let print = async || {
+        let reply = client.why(WhyRequest { object: args.object.clone() }).await?;
+        app.out.reply(&reply, |view| describe::why(view, app.out.style()))
+    };
+    look(app, args.again, print).await
 }

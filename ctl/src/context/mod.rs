@@ -127,9 +127,10 @@ impl From<ContextError> for Problem {
             ContextError::NotChosen { .. } | ContextError::Unknown { .. } => {
                 (Code::Usage, "name one with --context, or set `current` in the file")
             }
-            ContextError::NotAPerson { .. } => {
-                (Code::Denied, "`trictl ca issue-user` makes a certificate for a person")
-            }
+            ContextError::NotAPerson { .. } => (
+                Code::Denied,
+                "`trictl ca issue-user --name NAME --role ROLE` makes a certificate for a person",
+            ),
             ContextError::Expired { .. } => (
                 Code::Denied,
                 "log in with a token from an admin: `trictl login --enrol HOST:PORT`",
@@ -164,6 +165,8 @@ pub struct Context {
     pub protected: bool,
     /// How the certificate is renewed, if we have logged in.
     pub login: Option<Login>,
+    /// File that says where the controllers are; none if that was given otherwise.
+    pub file: Option<PathBuf>,
 }
 
 impl Context {
@@ -206,6 +209,7 @@ impl Context {
             key: own(&global.key, &entry.key),
             protected: entry.protected,
             login: entry.login.filter(|_| !replaced),
+            file: (!given).then_some(path),
         })
     }
 
@@ -235,6 +239,24 @@ impl Context {
         let (name, entry) = (fleet.to_string(), self.entry());
         let file = File { current: Some(name.clone()), contexts: BTreeMap::from([(name, entry)]) };
         file.to_yaml()
+    }
+
+    /// Keeps where the controllers are now, in the file that says so.
+    pub(crate) fn moved(&self, told: &[String], enrol: &[String]) -> Result<(), ContextError> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let mut file = File::read(path)?;
+        let Some(entry) = file.contexts.get_mut(&self.name) else { return Ok(()) };
+        let before = entry.clone();
+        // Others than the fleet's own addresses are somebody's own way to it.
+        if entry.controllers.iter().any(|one| told.contains(one)) {
+            entry.controllers = told.to_vec();
+        }
+        if let Some(login) = &mut entry.login
+            && login.enrol.iter().any(|one| enrol.contains(one))
+        {
+            login.enrol = enrol.to_vec();
+        }
+        if *entry == before { Ok(()) } else { file.write(path) }
     }
 
     /// Returns the context as it stands in the file, paths as they are.

@@ -64,7 +64,7 @@ pub async fn run(out: &Out, options: Options) -> Result<Report, Failure> {
     let shown = stage.play().await;
     let (report, broken) = stage.close(options.keep, shown).await?;
     say(out, "")?;
-    out.text(&report::render(&report, &broken, out.style()))?;
+    out.page(report::render(&report, &broken, out.style()))?;
     if options.keep {
         let dir = options.dir.display().to_string();
         let dir = crate::cli::quoted(&dir);

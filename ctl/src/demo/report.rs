@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::Numbers;
 use crate::output::table::table;
-use crate::output::{Color, Style};
+use crate::output::{Color, Page, Style};
 
 /// Requests that a phase must have seen.
 pub(super) const REQUESTS_MIN: u64 = 500;
@@ -147,7 +147,7 @@ fn judge(phase: &Phase, promise: &Promise, broken: &mut Vec<String>) {
 }
 
 /// Returns the report for people; `broken` are the promises that were not kept.
-pub(super) fn render(report: &Report, broken: &[String], style: Style) -> String {
+pub(super) fn render(report: &Report, broken: &[String], style: Style) -> Page {
     let seconds = |ms: f64| format!("{:.2} s", ms / 1000.0);
     #[expect(clippy::cast_precision_loss, reason = "a demo takes minutes, not ages")]
     let row = |phase: &Phase| {
@@ -173,20 +173,14 @@ pub(super) fn render(report: &Report, broken: &[String], style: Style) -> String
     ];
     let rows = table(header, report.phases.iter().map(row).collect(), "nothing was shown");
     let FleetSize { controllers, regions, agents } = report.fleet;
-    let mut lines = vec![
-        format!("{controllers} controllers, {agents} agents in {regions} regions"),
-        String::new(),
-        rows,
-        String::new(),
-    ];
+    let size = format!("{controllers} controllers, {agents} agents in {regions} regions");
+    let page = Page::from(size).gap().table(rows).gap();
     let kept = "every promise was kept: no client noticed, two regions always served";
     if report.ok {
-        lines.push(style.paint(Color::Good, kept));
-    } else {
-        lines.push(style.paint(Color::Bad, "promises were broken:"));
-        lines.extend(broken.iter().map(|text| format!("  {text}")));
+        return page.line(style.paint(Color::Good, kept));
     }
-    lines.join("\n")
+    let page = page.line(style.paint(Color::Bad, "promises were broken:"));
+    broken.iter().map(|text| format!("  {text}")).fold(page, Page::line)
 }
 
 #[cfg(test)]
@@ -262,7 +256,7 @@ mod tests {
         let mut bad = report();
         bad.phases[0].requests.failed = 3;
         bad.ok = false;
-        let text = render(&bad, &bad.broken(), Style::PLAIN);
+        let text = render(&bad, &bad.broken(), Style::PLAIN).to_string();
         assert!(
             text.ends_with("promises were broken:\n  upgrade: 3 of 1800 requests failed"),
             "{text}"

@@ -24,6 +24,8 @@ use super::{identity, layout, ready, sweep};
 use crate::client::Client;
 use crate::context::Context;
 
+mod grow;
+
 /// Time for the controllers to agree on a leader, and for the agents to be connected: seconds on
 /// a quiet machine.
 const READY_WAIT: Duration = Duration::from_mins(1);
@@ -157,31 +159,11 @@ impl Fleet {
         slot: Option<Slot>,
         owned: bool,
     ) -> Self {
-        let run = files.run();
-        let process = |name: &str, program: &Path, config: PathBuf| {
-            let args = vec!["run".into(), "--config".into(), config.into()];
-            Process::new(name, &run, program.to_owned(), args)
-        };
-        let controller = |place: layout::ControllerPlace| {
-            let dir = files.controller(&place.name);
-            let config = dir.join("controller.yaml");
-            Controller {
-                process: process(place.name.as_str(), &programs.controller, config),
-                api: place.api(),
-                enrol: place.enrol(),
-                dns: place.dns(),
-                telemetry: place.telemetry(),
-                doors: place.doors(),
-                data: dir.join("data"),
-                name: place.name,
-                region: place.region,
-            }
-        };
         let agent = |place: layout::NodePlace| {
             let dir = files.agent(&place.node);
             let config = dir.join("agent.yaml");
             Agent {
-                process: process(place.node.as_str(), &programs.agent, config),
+                process: process(&files, place.node.as_str(), &programs.agent, config),
                 address: place.ip,
                 telemetry: place.telemetry(),
                 data: dir.join("data"),
@@ -189,7 +171,8 @@ impl Fleet {
                 region: place.region,
             }
         };
-        let controllers = record.shape.controllers(record.slot).into_iter().map(controller);
+        let controllers = record.shape.controllers(record.slot).into_iter();
+        let controllers = controllers.map(|place| controller(&files, &programs, place));
         let agents = record.shape.nodes(record.slot).into_iter().map(agent);
         Self {
             controllers: controllers.collect(),
@@ -212,10 +195,7 @@ impl Fleet {
     fn configure(&self) -> Result<(), LocalError> {
         let Record { shape, slot, .. } = &self.record;
         for place in shape.controllers(*slot) {
-            let dir = self.files.controller(&place.name);
-            create_private_dir(&dir)?;
-            let config = shape.controller_config(*slot, &place, &dir.join("data"));
-            write_private(&dir.join("controller.yaml"), config.as_bytes())?;
+            self.write_controller(&place)?;
         }
         for place in shape.nodes(*slot) {
             let dir = self.files.agent(&place.node);
@@ -225,6 +205,28 @@ impl Fleet {
         }
         Ok(())
     }
+}
+
+/// Returns a controller as it will run.
+fn controller(files: &Files, programs: &Programs, place: layout::ControllerPlace) -> Controller {
+    let dir = files.controller(&place.name);
+    let config = dir.join("controller.yaml");
+    Controller {
+        process: process(files, place.name.as_str(), &programs.controller, config),
+        api: place.api(),
+        enrol: place.enrol(),
+        dns: place.dns(),
+        telemetry: place.telemetry(),
+        doors: place.doors(),
+        data: dir.join("data"),
+        name: place.name,
+        region: place.region,
+    }
+}
+
+fn process(files: &Files, name: &str, program: &Path, config: PathBuf) -> Process {
+    let args = vec!["run".into(), "--config".into(), config.into()];
+    Process::new(name, &files.run(), program.to_owned(), args)
 }
 
 /// What it is and how to reach it.
@@ -322,7 +324,7 @@ impl Fleet {
             self.start_all()?;
             say("processes started");
         } else {
-            self.identify().await?;
+            self.identify_all().await?;
             say("identities made: a root, an issuing certificate for each controller");
             self.start_controllers()?;
         }
@@ -392,19 +394,10 @@ impl Fleet {
     }
 
     /// Makes the fleet's root and every controller's right to issue.
-    async fn identify(&self) -> Result<(), LocalError> {
+    async fn identify_all(&self) -> Result<(), LocalError> {
         let root = identity::make_root(&self.files, &self.record.shape.fleet)?;
         for controller in &self.controllers {
-            let dir = self.files.controller(&controller.name);
-            let config = dir.join("controller.yaml").display().to_string();
-            let program = &self.programs.controller;
-            let request = run(program, &["request", "--config", &config]).await?;
-            let issuing = dir.join("issuing.crt");
-            identity::sign(&root, &controller.name, request.as_bytes(), &issuing)?;
-            let (root, issuing) = (self.files.ca().join("root.pem"), issuing.display().to_string());
-            let root = root.display().to_string();
-            let install = ["install", "--config", &config, "--root", &root, "--issuing", &issuing];
-            run(program, &install).await?;
+            self.identify(&root, &controller.name).await?;
         }
         Ok(())
     }

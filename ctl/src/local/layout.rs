@@ -106,18 +106,21 @@ impl Shape {
     /// Returns the controllers, region by region and then over again.
     pub(super) fn controllers(&self, slot: u8) -> Vec<ControllerPlace> {
         (1_u8..=u8::try_from(self.controllers).unwrap_or(u8::MAX))
-            .zip((1_u8..).zip(REGIONS).cycle())
-            .map(|(raft_id, (number, region))| {
-                let round = (raft_id - number) / 3 + 1;
-                let again = if round == 1 { String::new() } else { format!("-{round}") };
-                ControllerPlace {
-                    name: parsed(&format!("c-{region}{again}")),
-                    region: parsed(region),
-                    raft_id: raft_id.into(),
-                    ip: Ipv4Addr::new(127, number, 2 * slot, round),
-                }
-            })
+            .map(|number| Self::controller(slot, number))
             .collect()
+    }
+
+    /// Returns the controller of a number, which need not be one of those it is made with.
+    pub(super) fn controller(slot: u8, number: u8) -> ControllerPlace {
+        let (place, round) = ((number - 1) % 3, (number - 1) / 3 + 1);
+        let region = REGIONS[usize::from(place)];
+        let again = if round == 1 { String::new() } else { format!("-{round}") };
+        ControllerPlace {
+            name: parsed(&format!("c-{region}{again}")),
+            region: parsed(region),
+            raft_id: number.into(),
+            ip: Ipv4Addr::new(127, place + 1, 2 * slot, round),
+        }
     }
 
     /// Returns every address that must be free before the fleet can be made.
@@ -143,7 +146,12 @@ impl Shape {
                 "dns": place.dns(),
             })
         };
-        let controllers: Vec<_> = self.controllers(slot).iter().map(member).collect();
+        let mut places = self.controllers(slot);
+        // One that came later, or under another id, is listed as it is.
+        places.retain(|place| place.name != own.name);
+        let at = places.partition_point(|place| place.raft_id < own.raft_id);
+        places.insert(at, own.clone());
+        let controllers: Vec<_> = places.iter().map(member).collect();
         let mut config = json!({
             "fleet": self.fleet, "name": own.name, "region": own.region, "raft_id": own.raft_id,
             "data": data, "profile": self.profile, "domain": self.domain,
@@ -228,7 +236,7 @@ impl ControllerPlace {
         }
     }
 
-    fn peer(&self) -> SocketAddr {
+    pub(super) fn peer(&self) -> SocketAddr {
         self.at(PEER)
     }
 

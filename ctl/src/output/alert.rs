@@ -2,10 +2,10 @@
 
 use trireme_proto::view::alert::{ChannelView, IncidentView, NoticeView, RuleView, SilenceView};
 
-use super::table::{NONE, labels, list, table};
+use super::table::{NONE, Table, labels, list, table};
 
 /// Returns alert rules.
-pub fn rules(items: &[RuleView]) -> String {
+pub fn rules(items: &[RuleView]) -> Table {
     let row = |item: &RuleView| {
         let rule = &item.rule;
         let state = match (rule.enabled, item.overdue) {
@@ -29,11 +29,11 @@ pub fn rules(items: &[RuleView]) -> String {
     };
     let header =
         ["NAME", "SEVERITY", "WHEN", "FOR", "STATE", "CHANNELS", "OWNER", "REVIEW", "REVISION"];
-    table(header, items.iter().map(row).collect(), "no alert rules")
+    table(header, items.iter().map(row).collect(), "no alert rules").cut(&["CHANNELS"])
 }
 
 /// Returns rules with how often they fired.
-pub fn review(items: &[RuleView]) -> String {
+pub fn review(items: &[RuleView]) -> Table {
     let row = |item: &RuleView| {
         let review = if item.built_in { NONE.to_owned() } else { item.rule.review.to_string() };
         [
@@ -51,7 +51,7 @@ pub fn review(items: &[RuleView]) -> String {
 }
 
 /// Returns channels.
-pub fn channels(items: &[ChannelView]) -> String {
+pub fn channels(items: &[ChannelView]) -> Table {
     let row = |item: &ChannelView| {
         let state = match (&item.failing, item.failing_for) {
             (Some(why), Some(lasted)) => format!("failing for {lasted}: {why}"),
@@ -71,10 +71,11 @@ pub fn channels(items: &[ChannelView]) -> String {
     };
     let header = ["NAME", "TO", "SEVERITY", "DELIVERED", "FAILED", "UNKNOWN", "REVISION", "STATE"];
     table(header, items.iter().map(row).collect(), "no channels: nobody is told of alerts")
+        .cut(&["STATE"])
 }
 
 /// Returns incidents.
-pub fn incidents(items: &[IncidentView]) -> String {
+pub fn incidents(items: &[IncidentView]) -> Table {
     let row = |item: &IncidentView| {
         let state = match (&item.suppressed_by, &item.acknowledged) {
             (Some(by), _) => format!("{} by {by}", item.state),
@@ -92,7 +93,7 @@ pub fn incidents(items: &[IncidentView]) -> String {
         ]
     };
     let header = ["NAME", "SEVERITY", "RULE", "LASTS", "STATE", "TOLD", "WHAT"];
-    table(header, items.iter().map(row).collect(), "no alerts")
+    table(header, items.iter().map(row).collect(), "no alerts").cut(&["TOLD", "WHAT"])
 }
 
 /// Returns what is wrong, and what is recommended.
@@ -103,16 +104,17 @@ fn what(item: &IncidentView) -> String {
 }
 
 /// Returns silences.
-pub fn silences(items: &[SilenceView]) -> String {
+pub fn silences(items: &[SilenceView]) -> Table {
     let row = |item: &SilenceView| {
         let id = item.id.to_string();
         [id, labels(&item.labels), item.left.to_string(), item.actor.clone(), item.reason.clone()]
     };
     table(["NAME", "LABELS", "LEFT", "WHO", "WHY"], items.iter().map(row).collect(), "no silences")
+        .cut(&["LABELS", "WHY"])
 }
 
 /// Returns messages.
-pub fn notices(items: &[NoticeView]) -> String {
+pub fn notices(items: &[NoticeView]) -> Table {
     let row = |item: &NoticeView| {
         let what = item.rule.as_ref().map_or_else(|| "test".to_owned(), ToString::to_string);
         let reason = item.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -127,5 +129,5 @@ pub fn notices(items: &[NoticeView]) -> String {
         ]
     };
     let header = ["NAME", "CHANNEL", "RULE", "INCIDENTS", "AT", "BY", "STATE"];
-    table(header, items.iter().map(row).collect(), "no messages were sent")
+    table(header, items.iter().map(row).collect(), "no messages were sent").cut(&["STATE"])
 }

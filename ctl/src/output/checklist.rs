@@ -3,10 +3,12 @@
 use serde_json::Value;
 use trireme_proto::view::checklist::{ChecklistView, ItemView, RunView};
 
-use super::table::{NONE, table};
+use super::grid::{Table, table};
+use super::page::Page;
+use super::table::NONE;
 
 /// Returns checklists.
-pub fn lists(items: &[ChecklistView]) -> String {
+pub fn lists(items: &[ChecklistView]) -> Table {
     let row = |item: &ChecklistView| {
         let list = &item.checklist;
         let schedule = list.schedule.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
@@ -26,9 +28,9 @@ pub fn lists(items: &[ChecklistView]) -> String {
 }
 
 /// Returns one checklist: its newest run, and those before it in a line each.
-pub fn show(view: &ChecklistView) -> String {
+pub fn show(view: &ChecklistView) -> Page {
     let Some((newest, older)) = view.runs.split_first() else {
-        return format!("checklist {} was never run", view.checklist.name);
+        return format!("checklist {} was never run", view.checklist.name).into();
     };
     let newest = run(newest);
     if older.is_empty() {
@@ -45,11 +47,11 @@ pub fn show(view: &ChecklistView) -> String {
         ]
     };
     let header = ["RUN", "PERIOD", "STATE", "ITEMS", "CLOSED-BY", "NOTE"];
-    format!("{newest}\n\n{}", table(header, older.iter().map(row).collect(), ""))
+    newest.gap().table(table(header, older.iter().map(row).collect(), "").cut(&["NOTE"]))
 }
 
 /// Returns one run: a line of summary, and its items in order.
-pub fn run(run: &RunView) -> String {
+pub fn run(run: &RunView) -> Page {
     let by = run.ends.filter(|_| run.closed_at.is_none());
     let by = by.map(|ends| format!(", to be done by {ends}")).unwrap_or_default();
     let summary = format!(
@@ -64,9 +66,10 @@ pub fn run(run: &RunView) -> String {
     };
     let header = ["ITEM", "STATE", "AT", "BY", "FOUND", "WHAT"];
     let items = table(header, run.items.iter().map(row).collect(), "no items");
+    let page = Page::from(summary).table(items.cut(&["FOUND", "WHAT"]));
     match (&run.closed_by, &run.closed_note) {
-        (Some(who), Some(note)) => format!("{summary}\n{items}\nclosed by {who}: {note}"),
-        _ => format!("{summary}\n{items}"),
+        (Some(who), Some(note)) => page.line(format!("closed by {who}: {note}")),
+        _ => page,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use trireme_proto::view::{NodeService, NodeView, ServiceView, WhyView};
 
+use super::page::Page;
 use super::style::{Color, Style, state_color};
 use super::table::{NONE, known, labels, observed, table};
 
@@ -28,7 +29,7 @@ pub fn why(view: &WhyView, style: Style) -> String {
 }
 
 /// Returns a service: its regions and nodes first, then its manifest.
-pub fn service(view: &ServiceView) -> String {
+pub fn service(view: &ServiceView) -> Page {
     let mut rows = Vec::new();
     for (region, state) in &view.regions {
         let serving = if state.serving { "serving" } else { "not serving" };
@@ -39,17 +40,15 @@ pub fn service(view: &ServiceView) -> String {
     }
     let header = ["NODE", "REGION", "REGION-IS", "STATE", "TRAFFIC", "FAILING"];
     let upgrade = view.upgrade.map_or_else(|| NONE.to_owned(), |id| id.to_string());
-    format!(
-        "service {}, revision {}\n{} regions must serve; upgrade under way: {upgrade}\n\n{}",
-        view.service.name,
-        view.revision,
-        view.at_least,
-        table(header, rows, "no node matches its labels"),
-    )
+    let (name, revision, at_least) = (&view.service.name, view.revision, view.at_least);
+    Page::from(format!("service {name}, revision {revision}"))
+        .line(format!("{at_least} regions must serve; upgrade under way: {upgrade}"))
+        .gap()
+        .table(table(header, rows, "no node matches its labels").cut(&["FAILING"]))
 }
 
 /// Returns a node and what runs on it.
-pub fn node(view: &NodeView) -> String {
+pub fn node(view: &NodeView) -> Page {
     let fields = [
         ("state", view.state.clone()),
         ("region", view.region.to_string()),
@@ -72,16 +71,15 @@ pub fn node(view: &NodeView) -> String {
             ),
         ),
     ];
-    let mut text = format!("node {}\n", view.name);
-    for (name, value) in fields {
-        let _ = writeln!(text, "  {name:10}  {value}");
-    }
+    let fields = fields.iter().map(|(name, value)| format!("  {name:10}  {value}"));
+    let page = fields.fold(Page::from(format!("node {}", view.name)), Page::line);
     let rows = view.services.iter().map(|(name, service)| {
         let [state, traffic, failing] = node_service(service);
         [name.to_string(), state, traffic, failing]
     });
     let header = ["SERVICE", "STATE", "TRAFFIC", "FAILING"];
-    text + "\n" + &table(header, rows.collect(), "no service is placed on it")
+    let services = table(header, rows.collect(), "no service is placed on it").cut(&["FAILING"]);
+    page.gap().table(services)
 }
 
 fn node_service(service: &NodeService) -> [String; 3] {

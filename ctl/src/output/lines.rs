@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn on_a_terminal_a_line_can_do_nothing_but_be_read() {
-        let live = Style { live: true, color: false };
+        let live = Style { live: true, ..Style::PLAIN };
         let mut lines = Lines::new(live, false);
         let text = lines.render(&[line("a", "web", None, "x\x1b[2J\r\u{202e}\ty é 中", false)]);
         assert_eq!(text, "a | x\\u{1b}[2J\\r\\u{202e}\ty é 中\n");

@@ -1,13 +1,12 @@
 //! People as tables.
 
-use std::fmt::Write as _;
-
 use trireme_proto::view::people::{UserView, UsersView};
 
+use super::page::Page;
 use super::table::{NONE, list, table};
 
 /// Returns people, and from where everybody may ask if that is limited.
-pub fn users(view: &UsersView) -> String {
+pub fn users(view: &UsersView) -> Page {
     let row = |user: &UserView| {
         let until = user.logins.iter().map(|login| login.until).max();
         [
@@ -22,9 +21,9 @@ pub fn users(view: &UsersView) -> String {
     let header = ["NAME", "ROLES", "STATE", "LOGGED-IN-UNTIL", "LAST-USED", "FROM"];
     let rows = view.items.iter().map(row).collect();
     let empty = "no people: let one in with `trictl user add NAME ROLE`";
-    let mut text = table(header, rows, empty);
-    if !view.sources.is_empty() {
-        let _ = write!(text, "\neverybody asks from {} only", list(&view.sources));
+    let page = Page::from(table(header, rows, empty).cut(&["ROLES", "FROM"]));
+    if view.sources.is_empty() {
+        return page;
     }
-    text
+    page.line(format!("everybody asks from {} only", list(&view.sources)))
 }

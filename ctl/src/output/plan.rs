@@ -3,42 +3,41 @@
 use trireme_proto::time::Span;
 use trireme_proto::view::PlanView;
 
+use super::page::Page;
 use super::style::{Color, Style};
-use super::table::{NONE, table};
+use super::table::{NONE, Table, table};
 use super::upgrade::reason;
 
 /// Returns the plan; `start` is the command that starts it.
-pub fn render(view: &PlanView, start: &str, style: Style) -> String {
+pub fn render(view: &PlanView, start: &str, style: Style) -> Page {
     let plan = &view.plan;
     let title = match &plan.to {
         Some(version) => format!("{} of {} to {version}", plan.operation, plan.service),
         None => format!("{} of {}", plan.operation, plan.service),
     };
-    let mut parts = vec![format!("{}, plan {}", style.paint(Color::Strong, &title), view.id)];
+    let title = style.paint(Color::Strong, &title);
+    let mut page = Page::from(format!("{title}, plan {}", view.id)).gap();
     if plan.waves.is_empty() {
-        parts.push(match &plan.to {
+        return page.line(match &plan.to {
             Some(version) => format!("nothing to do: every node runs {version}"),
             None => "nothing to do: every node is as wanted".to_owned(),
         });
-        return parts.join("\n\n");
     }
-    parts.push(diff(view));
-    parts.push(format!("{}\n{}", waves(view), proof(view, style)));
-    parts.push(waits(view));
+    page = page.table(diff(view)).gap();
+    page = page.table(waves(view)).line(proof(view, style)).gap().line(waits(view)).gap();
     if !view.warnings.is_empty() {
         let warn = |text: &String| format!("{} {text}", style.paint(Color::Busy, "warning:"));
-        parts.push(view.warnings.iter().map(warn).collect::<Vec<_>>().join("\n"));
+        page = view.warnings.iter().map(warn).fold(page, Page::line).gap();
     }
     if !view.blocked.is_empty() {
         let label = style.paint(Color::Bad, "blocked now:");
         let lines = view.blocked.iter().map(|why| format!("{label} {}", reason(why)));
-        parts.push(lines.collect::<Vec<_>>().join("\n"));
+        page = lines.fold(page, Page::line).gap();
     }
-    parts.push(format!("to start it:\n  {start}"));
-    parts.join("\n\n")
+    page.line("to start it:").line(format!("  {start}"))
 }
 
-fn diff(view: &PlanView) -> String {
+fn diff(view: &PlanView) -> Table {
     let region = |node| {
         let wave = view.plan.waves.iter().find(|wave| wave.nodes.contains(node));
         wave.map_or_else(|| NONE.to_owned(), |wave| wave.region.to_string())
@@ -57,7 +56,7 @@ fn diff(view: &PlanView) -> String {
     table(["NODE", "REGION", "FROM", "TO"], rows.collect(), "no node runs the service")
 }
 
-fn waves(view: &PlanView) -> String {
+fn waves(view: &PlanView) -> Table {
     let rows = view.plan.waves.iter().enumerate().map(|(number, wave)| {
         let keeps = view.keeps_serving.get(number).map_or(&[][..], Vec::as_slice);
         let holds = u32::try_from(keeps.len()).is_ok_and(|keeps| keeps >= view.at_least);
@@ -70,7 +69,7 @@ fn waves(view: &PlanView) -> String {
         ]
     });
     let header = ["WAVE", "REGION", "TAKES", "KEEPS-SERVING", "SERVING/NEEDED"];
-    table(header, rows.collect(), "no wave")
+    table(header, rows.collect(), "no wave").cut(&["TAKES", "KEEPS-SERVING"])
 }
 
 fn words<T: ToString>(items: &[T]) -> String {

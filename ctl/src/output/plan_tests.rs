@@ -10,7 +10,7 @@ fn shown(change: impl FnOnce(&mut serde_json::Value)) -> String {
     let mut plan = fixture::plan();
     change(&mut plan);
     let view = serde_json::from_value(plan).unwrap();
-    render(&view, "trictl upgrade start web@1.1.0:0123456789ab --watch", Style::PLAIN)
+    render(&view, "trictl upgrade start web@1.1.0:0123456789ab --watch", Style::PLAIN).to_string()
 }
 
 #[test]

@@ -3,12 +3,15 @@
 use std::fmt::Write as _;
 
 use trireme_proto::problem::Problem;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::style::{Color, Style};
 use crate::error::Ending;
+use crate::lang::Lang;
 
 /// Returns a problem as lines.
-pub(super) fn render(problem: &Problem, style: Style) -> String {
+pub(super) fn render(problem: &Problem, style: Style, lang: Lang) -> String {
+    let line = |style, color, label, text: &str| line(style, color, (label, text), lang);
     let mut text = line(style, Color::Bad, "error", &problem.message);
     for why in &problem.why {
         text += &line(style, Color::Strong, "because", why);
@@ -26,23 +29,24 @@ pub(super) fn render(problem: &Problem, style: Style) -> String {
 }
 
 /// Returns an ending as lines.
-pub(super) fn render_ending(ending: &Ending, style: Style) -> String {
-    let mut text = ending.message.clone();
+pub(super) fn render_ending(ending: &Ending, style: Style, lang: Lang) -> String {
+    let mut text = lang.say(&ending.message);
     text.push('\n');
     if let Some(hint) = &ending.hint {
-        text += &line(style, Color::Good, "hint", hint);
+        text += &line(style, Color::Good, ("hint", hint), lang);
     }
     text
 }
 
 /// Returns one labelled entry; further lines of it are indented below the label.
-fn line(style: Style, color: Color, label: &str, text: &str) -> String {
+fn line(style: Style, color: Color, (label, text): (&str, &str), lang: Lang) -> String {
+    let (label, text) = (lang.say(label), lang.say(text));
     let mut out = String::new();
     for (number, part) in text.trim_end().lines().enumerate() {
         let start = if number == 0 {
             style.paint(color, &format!("{label}:")) + " "
         } else {
-            " ".repeat(label.len() + 2)
+            " ".repeat(label.width() + 2)
         };
         let _ = writeln!(out, "{start}{part}");
     }
@@ -68,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_problem_says_what_why_which_rule_and_what_next() {
-        assert_snapshot!(render(&refused(), Style::PLAIN), @r"
+        assert_snapshot!(render(&refused(), Style::PLAIN, Lang::En), @r"
         error: upgrade of web cannot be started
         because: aliyun does not serve web: node aliyun-1 is lost
         because: with aws taken 1 region would serve, 2 must
@@ -82,12 +86,13 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_printed() {
         let problem = Problem::new(Code::NotFound, "no service `wbe`");
-        assert_eq!(render(&problem, Style::PLAIN), "error: no service `wbe`\n");
+        assert_eq!(render(&problem, Style::PLAIN, Lang::En), "error: no service `wbe`\n");
     }
 
     #[test]
     fn an_ending_is_no_error() {
         let ending = Ending::new(EndingCode::Changes, "2 objects differ").hint("trictl apply");
-        assert_eq!(render_ending(&ending, Style::PLAIN), "2 objects differ\nhint: trictl apply\n");
+        let text = render_ending(&ending, Style::PLAIN, Lang::En);
+        assert_eq!(text, "2 objects differ\nhint: trictl apply\n");
     }
 }

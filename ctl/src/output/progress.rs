@@ -25,7 +25,7 @@ pub struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// Returns progress that suits the output.
     pub fn new(out: &'a Out) -> Self {
-        let live = out.style().live && !out.is_json();
+        let live = out.style().live && out.form().is_text();
         let tree = live.then(|| Tree::new(ProgressDrawTarget::stdout(), out.style()));
         Self { out, tree, last: None }
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use super::super::Form;
 use super::super::fixture::{baking, first_wave, upgrade};
 use super::*;
 
@@ -25,9 +26,9 @@ impl Sink {
     }
 }
 
-fn shown(json: bool, views: &[UpgradeView]) -> (String, String) {
+fn shown(form: Form, views: &[UpgradeView]) -> (String, String) {
     let (out, err) = (Sink::default(), Sink::default());
-    let printer = Out::plain(json, out.clone(), err.clone());
+    let printer = Out::plain(form, out.clone(), err.clone());
     let mut progress = Progress::new(&printer);
     for view in views {
         let reply = Reply {
@@ -48,7 +49,8 @@ fn shown(json: bool, views: &[UpgradeView]) -> (String, String) {
 
 #[test]
 fn every_line_of_a_pipe_begins_with_its_time() {
-    let (out, err) = shown(false, &[upgrade(), first_wave("staging", "staging", Some("fetch"))]);
+    let (out, err) =
+        shown(Form::Table, &[upgrade(), first_wave("staging", "staging", Some("fetch"))]);
     for line in out.lines() {
         let (time, rest) = line.split_once(' ').unwrap();
         assert!(time.parse::<jiff::Timestamp>().is_ok(), "{line}");
@@ -60,14 +62,14 @@ fn every_line_of_a_pipe_begins_with_its_time() {
 
 #[test]
 fn a_view_without_news_prints_nothing() {
-    let (out, _) = shown(false, &[baking(Span::secs(9))]);
-    let (same, _) = shown(false, &[baking(Span::secs(9)), baking(Span::secs(8))]);
+    let (out, _) = shown(Form::Table, &[baking(Span::secs(9))]);
+    let (same, _) = shown(Form::Table, &[baking(Span::secs(9)), baking(Span::secs(8))]);
     assert_eq!(out.lines().count(), same.lines().count());
 }
 
 #[test]
 fn json_is_one_view_a_line() {
-    let (out, err) = shown(true, &[upgrade(), baking(Span::secs(9))]);
+    let (out, err) = shown(Form::Json, &[upgrade(), baking(Span::secs(9))]);
     let views: Vec<UpgradeView> =
         out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(views, [upgrade(), baking(Span::secs(9))]);

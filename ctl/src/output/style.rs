@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 /// How text may look on one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Style {
     pub color: bool,
     /// Whether lines may be drawn over.
     pub live: bool,
+    /// Columns of the screen; none where it goes into a file or a pipe.
+    pub width: Option<usize>,
 }
 
 /// Colours by meaning.
@@ -31,14 +34,17 @@ pub enum Color {
 
 impl Style {
     /// Text and nothing else.
-    pub const PLAIN: Self = Self { color: false, live: false };
+    pub const PLAIN: Self = Self { color: false, live: false, width: None };
 
     /// Returns what suits a stream of this process.
-    pub fn of(stream: &impl IsTerminal) -> Self {
+    pub fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let live = stream.is_terminal() && set("TERM").is_none_or(|term| term != "dumb");
         let color = wants_color(live, set);
-        Self { color, live }
+        // A terminal that does not know its width says 0.
+        let size = stream.is_terminal().then(|| rustix::termios::tcgetwinsize(stream).ok());
+        let width = size.flatten().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
+        Self { color, live, width }
     }
 
     /// Returns the text in a colour, if colours are wanted.
@@ -111,7 +117,7 @@ mod tests {
     #[test]
     fn plain_text_carries_no_escapes() {
         assert_eq!(Style::PLAIN.paint(Color::Bad, "x"), "x");
-        let colored = Style { color: true, live: true };
+        let colored = Style { color: true, ..Style::PLAIN };
         assert_eq!(colored.paint(Color::Bad, "x"), "\x1b[31mx\x1b[0m");
     }
 }

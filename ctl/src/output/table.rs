@@ -1,10 +1,7 @@
-//! Tables as kubectl draws them: no borders, the name first, one row a line whatever the width.
-//!
-//! Rows are never wrapped or cut, so that `grep` and `awk` see what a person sees.
+//! What controllers answer with, as tables; [`super::grid`] draws them.
 
 use std::collections::BTreeMap;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use trireme_proto::action::{Observed, ServiceState};
 use trireme_proto::model::{Object, Release};
 use trireme_proto::view::{
@@ -13,28 +10,14 @@ use trireme_proto::view::{
     UpgradeView,
 };
 
+pub use super::grid::{Table, table};
+use super::page::Page;
 use super::upgrade::phase_words;
 
 /// Printed where there is nothing.
 pub const NONE: &str = "<none>";
 /// Printed where nobody knows.
 pub const UNKNOWN: &str = "<unknown>";
-
-/// Returns a table; without rows it is one line that says so.
-pub fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>, empty: &str) -> String {
-    if rows.is_empty() {
-        return empty.to_owned();
-    }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).force_no_tty();
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
-}
 
 /// Returns words joined by commas, or that there are none.
 pub fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
@@ -70,18 +53,19 @@ pub fn observed(observed: &Observed) -> String {
 }
 
 /// Returns all objects by kind and name.
-pub fn manifests(manifests: &Manifests) -> String {
+pub fn manifests(manifests: &Manifests) -> Page {
     let row = |object: &Object| [object.name(), object.kind().to_owned()];
     let rows = manifests.objects.iter().map(row).collect();
     let empty = "nothing is declared: see `trictl apply --help`";
-    let mut lines: Vec<_> = manifests.attention.iter().map(|line| format!("! {line}")).collect();
-    lines.push(table(["NAME", "KIND"], rows, empty));
-    lines.push(format!("revision {}", manifests.revision));
-    lines.join("\n")
+    let attention = manifests.attention.iter().map(|line| format!("! {line}"));
+    attention
+        .fold(Page::default(), Page::line)
+        .table(table(["NAME", "KIND"], rows, empty))
+        .line(format!("revision {}", manifests.revision))
 }
 
 /// Returns regions.
-pub fn regions(items: &[RegionView]) -> String {
+pub fn regions(items: &[RegionView]) -> Table {
     let row = |item: &RegionView| {
         let serving = |yes| item.serving.iter().filter(move |(_, serves)| **serves == yes);
         [
@@ -90,14 +74,17 @@ pub fn regions(items: &[RegionView]) -> String {
             item.nodes.len().to_string(),
             list(serving(true).map(|(name, _)| name)),
             list(serving(false).map(|(name, _)| name)),
+            list(&item.nodes),
         ]
     };
-    let header = ["NAME", "CLOUD", "NODES", "SERVES", "DOES-NOT-SERVE"];
+    let header = ["NAME", "CLOUD", "NODES", "SERVES", "DOES-NOT-SERVE", "NODE-NAMES"];
     table(header, items.iter().map(row).collect(), "no regions")
+        .cut(&["SERVES", "DOES-NOT-SERVE"])
+        .wide(&["NODE-NAMES"])
 }
 
 /// Returns tokens; their text is shown only once, when they are made.
-pub fn tokens(items: &[TokenListed]) -> String {
+pub fn tokens(items: &[TokenListed]) -> Table {
     let row = |item: &TokenListed| {
         [
             item.id.clone(),
@@ -112,7 +99,7 @@ pub fn tokens(items: &[TokenListed]) -> String {
 }
 
 /// Returns services.
-pub fn services(items: &[ServiceView]) -> String {
+pub fn services(items: &[ServiceView]) -> Table {
     let row = |item: &ServiceView| {
         let serving = item.regions.values().filter(|region| region.serving).count();
         let running = |service: &NodeService| service.observed.version.clone();
@@ -126,15 +113,28 @@ pub fn services(items: &[ServiceView]) -> String {
             list(&item.versions),
             item.upgrade.map_or_else(|| NONE.to_owned(), |id| id.to_string()),
             item.revision.to_string(),
+            labels(&item.service.nodes.labels),
+            list(item.service.checks.iter().map(|check| &check.name)),
         ]
     };
-    let header =
-        ["NAME", "REGIONS-SERVING", "AT-LEAST", "RUNNING", "RELEASES", "UPGRADE", "REVISION"];
+    let header = [
+        "NAME",
+        "REGIONS-SERVING",
+        "AT-LEAST",
+        "RUNNING",
+        "RELEASES",
+        "UPGRADE",
+        "REVISION",
+        "ON-NODES",
+        "CHECKS",
+    ];
     table(header, items.iter().map(row).collect(), "no services")
+        .cut(&["RUNNING", "RELEASES"])
+        .wide(&["ON-NODES", "CHECKS"])
 }
 
 /// Returns releases.
-pub fn releases(items: &[ReleaseView]) -> String {
+pub fn releases(items: &[ReleaseView]) -> Table {
     let row = |item: &ReleaseView| {
         let release = &item.release;
         [
@@ -143,10 +143,11 @@ pub fn releases(items: &[ReleaseView]) -> String {
             release.version.to_string(),
             yes_no(item.good).to_owned(),
             content(release),
+            origin(release),
         ]
     };
-    let header = ["NAME", "SERVICE", "VERSION", "GOOD", "SHA256"];
-    table(header, items.iter().map(row).collect(), "no releases")
+    let header = ["NAME", "SERVICE", "VERSION", "GOOD", "SHA256", "FROM"];
+    table(header, items.iter().map(row).collect(), "no releases").cut(&["SHA256"]).wide(&["FROM"])
 }
 
 /// Returns the digests that a release is known by.
@@ -158,17 +159,26 @@ fn content(release: &Release) -> String {
     }
 }
 
+/// Returns where a release is fetched from.
+fn origin(release: &Release) -> String {
+    match &release.artifact {
+        Some(artifact) => artifact.url.clone(),
+        None => list(release.images.values()),
+    }
+}
+
 /// Returns notes.
-pub fn notes(items: &[NoteView]) -> String {
+pub fn notes(items: &[NoteView]) -> Table {
     let row = |item: &NoteView| {
         let text = if item.text.is_empty() { NONE.to_owned() } else { item.text.clone() };
         [item.object.clone(), item.actor.clone(), item.at.to_string(), text]
     };
     table(["OBJECT", "WHO", "WHEN", "NOTE"], items.iter().map(row).collect(), "no notes")
+        .cut(&["NOTE"])
 }
 
 /// Returns nodes.
-pub fn nodes(items: &[NodeView]) -> String {
+pub fn nodes(items: &[NodeView]) -> Table {
     let row = |item: &NodeView| {
         let service = |(name, service): (&_, &NodeService)| {
             let observed = observed(&service.observed);
@@ -188,11 +198,27 @@ pub fn nodes(items: &[NodeView]) -> String {
             known(item.last_seen),
             known(item.agent_version.as_ref()),
             list(item.services.iter().map(service)),
+            labels(&item.labels),
+            item.generation.to_string(),
+            item.action.as_ref().map_or_else(|| NONE.to_owned(), |action| action.id.to_string()),
         ]
     };
-    let header =
-        ["NAME", "REGION", "STATE", "ADDRESS", "CONTROLLER", "LAST-SEEN", "AGENT", "SERVICES"];
+    let header = [
+        "NAME",
+        "REGION",
+        "STATE",
+        "ADDRESS",
+        "CONTROLLER",
+        "LAST-SEEN",
+        "AGENT",
+        "SERVICES",
+        "LABELS",
+        "GENERATION",
+        "ACTION",
+    ];
     table(header, items.iter().map(row).collect(), "no nodes: see `trictl token create --help`")
+        .cut(&["SERVICES"])
+        .wide(&["LABELS", "GENERATION", "ACTION"])
 }
 
 /// Returns a node's state, and that it was put aside, if it was.
@@ -210,7 +236,7 @@ pub fn judged(view: &Judged) -> String {
 }
 
 /// Returns drained places.
-pub fn drains(items: &[DrainView]) -> String {
+pub fn drains(items: &[DrainView]) -> Table {
     let row = |item: &DrainView| {
         [
             item.place.to_string(),
@@ -223,11 +249,11 @@ pub fn drains(items: &[DrainView]) -> String {
         ]
     };
     let header = ["PLACE", "STATE", "LEFT", "GRANT", "TAKES", "BY", "REASON"];
-    table(header, items.iter().map(row).collect(), "no drains")
+    table(header, items.iter().map(row).collect(), "no drains").cut(&["TAKES", "REASON"])
 }
 
 /// Returns exceptions to rules of the ledger.
-pub fn overrides(items: &[OverrideView]) -> String {
+pub fn overrides(items: &[OverrideView]) -> Table {
     let row = |item: &OverrideView| {
         [
             item.id.to_string(),
@@ -240,6 +266,7 @@ pub fn overrides(items: &[OverrideView]) -> String {
     };
     let header = ["NAME", "RULES", "SERVICE", "LEFT", "BY", "REASON"];
     table(header, items.iter().map(row).collect(), "no overrides: every rule holds")
+        .cut(&["RULES", "REASON"])
 }
 
 /// Returns whether the fleet is frozen, as one sentence.
@@ -256,7 +283,7 @@ pub fn freeze(view: &FreezeView) -> String {
 }
 
 /// Returns upgrades.
-pub fn upgrades(items: &[UpgradeView]) -> String {
+pub fn upgrades(items: &[UpgradeView]) -> Table {
     let row = |item: &UpgradeView| {
         let passed = item.waves.iter().filter(|wave| wave.state == "passed").count();
         [
@@ -267,14 +294,16 @@ pub fn upgrades(items: &[UpgradeView]) -> String {
             format!("{passed}/{}", item.waves.len()),
             item.started_by.clone(),
             item.started_at.to_string(),
+            item.plan.to_string(),
+            item.reason.clone().unwrap_or_else(|| NONE.to_owned()),
         ]
     };
-    let header = ["NAME", "SERVICE", "TO", "PHASE", "WAVES", "BY", "STARTED"];
-    table(header, items.iter().map(row).collect(), "no upgrades")
+    let header = ["NAME", "SERVICE", "TO", "PHASE", "WAVES", "BY", "STARTED", "PLAN", "REASON"];
+    table(header, items.iter().map(row).collect(), "no upgrades").wide(&["PLAN", "REASON"])
 }
 
 /// Returns grants of the ledger.
-pub fn grants(items: &[GrantView]) -> String {
+pub fn grants(items: &[GrantView]) -> Table {
     let row = |item: &GrantView| {
         [
             item.id.to_string(),
@@ -288,32 +317,37 @@ pub fn grants(items: &[GrantView]) -> String {
     };
     let header = ["NAME", "HOLDER", "STATE", "TAKES", "ACTOR", "RELEASED-BY", "AGE"];
     table(header, items.iter().map(row).collect(), "no grants: nothing takes capacity away")
+        .cut(&["TAKES", "RELEASED-BY"])
 }
 
 /// Returns the controllers.
-pub fn controllers(view: &ControllersView) -> String {
+pub fn controllers(view: &ControllersView) -> Page {
     let rows = view.items.iter().map(|item| {
         [
             item.name.to_string(),
             item.region.to_string(),
             item.role.clone(),
             item.address.clone(),
+            item.raft_id.to_string(),
             known(item.applied),
+            known(item.lag),
             known(item.agents),
+            item.version.clone().unwrap_or_else(|| NONE.to_owned()),
         ]
     });
-    let header = ["NAME", "REGION", "ROLE", "ADDRESS", "APPLIED", "AGENTS"];
+    let header = ["NAME", "REGION", "ROLE", "ADDRESS", "ID", "APPLIED", "LAG", "AGENTS", "VERSION"];
     let leader = view.leader.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
-    format!(
-        "fleet {}, term {}, leader {leader}\n{}",
-        view.fleet,
-        view.term,
-        table(header, rows.collect(), "no controllers")
-    )
+    let page = Page::from(format!("fleet {}, term {}, leader {leader}", view.fleet, view.term))
+        .table(table(header, rows.collect(), "no controllers"));
+    let Some(change) = &view.change else { return page };
+    let waits = change.waits_for.as_ref().map(|why| format!("; waits: {why}"));
+    let (number, what, actor) = (change.number, &change.what, &change.actor);
+    let (why, waits) = (&change.reason, waits.unwrap_or_default());
+    page.line(format!("change-{number} by {actor} ({why}): {what}{waits}"))
 }
 
 /// Returns entries of the audit log.
-pub fn audit(items: &[AuditEntry]) -> String {
+pub fn audit(items: &[AuditEntry]) -> Table {
     let row = |item: &AuditEntry| {
         [
             item.seq.to_string(),
@@ -324,10 +358,18 @@ pub fn audit(items: &[AuditEntry]) -> String {
             item.target.clone(),
             item.source.clone(),
             item.result.clone(),
+            item.reason.clone(),
+            item.request_id.clone(),
+            item.hash.clone(),
         ]
     };
-    let header = ["SEQ", "TIME", "ACTOR", "ROLE", "ACTION", "TARGET", "SOURCE", "RESULT"];
+    let header = [
+        "SEQ", "TIME", "ACTOR", "ROLE", "ACTION", "TARGET", "SOURCE", "RESULT", "REASON",
+        "REQUEST", "HASH",
+    ];
     table(header, items.iter().map(row).collect(), "no audit entries")
+        .cut(&["TARGET", "RESULT", "REASON"])
+        .wide(&["REQUEST", "HASH"])
 }
 
 #[cfg(test)]

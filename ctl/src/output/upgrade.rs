@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use trireme_proto::time::Span;
 use trireme_proto::view::{Reason, UpgradePhase, UpgradeView, WaveNode, WaveView};
 
+use super::page::Page;
 use super::style::{Color, Style, state_color};
 use super::table::{NONE, list, table};
 
@@ -150,14 +151,15 @@ fn totals(view: &UpgradeView) -> String {
 
 /// Returns an upgrade as `upgrade status` and the end of `upgrade watch` show it: every node with
 /// its state, so that none is forgotten.
-pub fn status(view: &UpgradeView, style: Style) -> String {
-    let mut text = header(view, style) + "\n";
-    let _ = write!(text, "plan {}, started {} by {}", view.plan, view.started_at, view.started_by);
+pub fn status(view: &UpgradeView, style: Style) -> Page {
+    let (plan, at, by) = (&view.plan, view.started_at, &view.started_by);
+    let mut page =
+        Page::from(header(view, style)).line(format!("plan {plan}, started {at} by {by}"));
     if let Some(ended) = view.ended {
         let (took, wait) = (ended.since(view.started), view.required_wait);
-        let _ = write!(text, "\ntook {took}, of which the manifest demands {wait}");
+        page = page.line(format!("took {took}, of which the manifest demands {wait}"));
     }
-    let _ = write!(text, "\nnodes: {}", totals(view));
+    page = page.line(format!("nodes: {}", totals(view))).gap();
     let rows = view.waves.iter().enumerate().flat_map(|(number, wave)| {
         wave.nodes.iter().map(move |(name, node)| {
             [
@@ -172,13 +174,12 @@ pub fn status(view: &UpgradeView, style: Style) -> String {
         })
     });
     let header = ["NODE", "REGION", "WAVE", "WAVE-STATE", "STAGE", "STEP", "REASON"];
-    let _ = write!(text, "\n\n{}", table(header, rows.collect(), "no node is touched"));
-    if !view.phase.is_final() {
-        for why in &view.waiting {
-            let _ = write!(text, "\nwaits for {}", reason(why));
-        }
+    page = page.table(table(header, rows.collect(), "no node is touched").cut(&["REASON"]));
+    if view.phase.is_final() {
+        return page;
     }
-    text
+    let waits = view.waiting.iter().map(|why| format!("waits for {}", reason(why)));
+    waits.fold(page, Page::line)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ fn log(len: u64) -> Vec<AuditEntry> {
             action: "upgrade.start".to_owned(),
             target: "service/web".to_owned(),
             result: "done".to_owned(),
+            reason: String::new(),
             source: "127.0.0.1".to_owned(),
             request_id: format!("r-{seq}"),
             previous,

@@ -73,6 +73,7 @@ impl Fake {
             age_ms: 1500,
             controller: self.name.clone(),
             consistency: consistency.into(),
+            controllers: vec![],
         }
     }
 

@@ -8,6 +8,8 @@ mod audit;
 mod context;
 mod fleet;
 mod local;
+mod next;
 mod requests;
+mod tree;
 mod verbs;
 mod watch;

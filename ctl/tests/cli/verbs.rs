@@ -134,7 +134,14 @@ async fn check(verbs: Vec<Verb>) {
     for verb in verbs {
         let controller = answering(&fleet, &verb.answer).await;
         let text = fleet.run(&[&controller.address], verb.words).await;
-        assert_eq!((text.code, text.stderr.as_str()), (Some(0), ""), "{:?}: {text:?}", verb.words);
+        let dry = verb.words.contains(&"--dry-run");
+        let note = if dry { "dry run: nothing was changed\n" } else { "" };
+        assert_eq!(
+            (text.code, text.stderr.as_str()),
+            (Some(0), note),
+            "{:?}: {text:?}",
+            verb.words
+        );
         assert!(text.stdout.contains(verb.says), "{:?}: {text:?}", verb.words);
         let json = [verb.words, &["--json"]].concat();
         let json = fleet.run(&[&controller.address], &json).await;

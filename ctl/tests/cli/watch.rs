@@ -119,3 +119,45 @@ async fn ctrl_c_stops_the_watching_and_says_how_to_come_back() {
           to end it where it is: trictl upgrade abort web
     ");
 }
+
+/// Returns a list of one grant.
+fn grants(state: &str, age: &str) -> serde_json::Value {
+    serde_json::json!({"items": [{
+        "id": "grant-3", "holder": "upgrade-7", "takes": ["aws-1/web"], "state": state,
+        "age": age, "released_by": "bake", "actor": "user/ann",
+    }]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_printed_again_when_it_says_something_new_until_ctrl_c() {
+    let fleet = Fleet::new().await;
+    let controller = fleet
+        .controller("c1", |_, number| match number {
+            1 => Answer::Doc(grants("held", "1s")),
+            // Older, and no news; then nobody answers; then the same, and then something else.
+            2 => Answer::Doc(grants("held", "2s")),
+            3 => Answer::Die,
+            4 => Answer::Doc(grants("held", "4s")),
+            _ => Answer::Doc(grants("released", "5s")),
+        })
+        .await;
+    let mut command = fleet.admin(&[&controller.address]).await;
+    let mut child = command.args(["get", "grant", "-w", "--json"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for state in ["held", "released"] {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let document: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(document["items"][0]["state"], state, "one document a line, each of them news");
+    }
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
+    assert_eq!(status.unwrap().unwrap().code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_there_at_first_is_not_watched() {
+    let fleet = Fleet::new().await;
+    let run = fleet.run(&[&closed()], &["node", "list", "--watch"]).await;
+    assert_eq!(run.code, Some(6), "{run:?}");
+}

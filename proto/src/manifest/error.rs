@@ -200,7 +200,7 @@ impl From<&ManifestError> for Problem {
         for finding in &error.findings {
             problem = problem.because(format!("{finding}: {}", finding.fault.help));
         }
-        problem.hint("correct the manifest; trictl explain KIND.FIELD tells what a field takes")
+        problem.hint("correct the manifest; `trictl explain KIND.FIELD` tells what a field takes")
     }
 }
 

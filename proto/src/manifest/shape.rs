@@ -18,9 +18,8 @@ use crate::placeholders;
 ///
 /// Ignoring them would promise a protection that is not there, and calling them unknown would
 /// send people looking for a slip of the pen.
-const LATER: [(&str, &str); 11] = [
+const LATER: [(&str, &str); 10] = [
     ("Service", "backups"),
-    ("Driver", "systemd"),
     ("Traffic", "etcd"),
     ("Traffic", "haproxy"),
     ("UpgradePolicy", "canary"),

@@ -26,7 +26,7 @@ pub use region::Region;
 pub use release::{Artifact, Misfit, Release};
 pub use service::{
     ApprovalPolicy, Bake, ByHand, ComposeDriver, Deadline, DnsTraffic, Driver, ProcessDriver,
-    Restart, Selector, Service, Serving, StopSignal, Traffic, UpgradePolicy,
+    Restart, Selector, Service, Serving, StopSignal, SystemdDriver, Traffic, UpgradePolicy,
 };
 
 use schemars::JsonSchema;

@@ -18,14 +18,14 @@ pub struct Release {
     pub service: ServiceId,
     /// Exact version; never a tag that moves.
     pub version: Version,
-    /// File that makes the release, known by its digest; for the driver process.
+    /// File that makes the release, known by its digest; for the drivers process and systemd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Artifact>,
     /// Image of each service of the project that the fleet runs, known by its digest; for the
     /// driver compose.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, Image>,
-    /// Program and arguments; `{artifact}`, `{address}`, `{node}`, `{region}`, `{service}`,
+    /// Program and arguments, which stand in place of a unit's `ExecStart`; `{artifact}`, `{address}`, `{node}`, `{region}`, `{service}`,
     /// `{version}` and `{data}` are filled in. Never passed to a shell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub argv: Vec<String>,
@@ -61,7 +61,9 @@ impl Release {
         let (file, images) = (self.artifact.is_some(), !self.images.is_empty());
         let argv = !self.argv.is_empty();
         let (fits, needs) = match driver {
-            Driver::Process(_) => (file && argv && !images, "`artifact` and `argv`"),
+            Driver::Process(_) | Driver::Systemd(_) => {
+                (file && argv && !images, "`artifact` and `argv`")
+            }
             Driver::Compose(_) => (images && !file && !argv, "`images` alone"),
         };
         if fits { Ok(()) } else { Err(Misfit { driver: driver.name(), needs }) }

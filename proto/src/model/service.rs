@@ -84,6 +84,8 @@ pub enum Driver {
     Process(ProcessDriver),
     /// Services of a docker-compose project, their images pinned by digest.
     Compose(ComposeDriver),
+    /// A unit of systemd, its program pinned by digest.
+    Systemd(SystemdDriver),
 }
 
 impl Driver {
@@ -92,6 +94,7 @@ impl Driver {
         match self {
             Self::Process(_) => "process",
             Self::Compose(_) => "compose",
+            Self::Systemd(_) => "systemd",
         }
     }
 
@@ -100,6 +103,7 @@ impl Driver {
         match self {
             Self::Process(process) => process.stop_timeout,
             Self::Compose(compose) => compose.stop_timeout,
+            Self::Systemd(systemd) => systemd.stop_timeout,
         }
     }
 }
@@ -115,6 +119,18 @@ pub struct ComposeDriver {
     pub file: String,
     /// Time its containers have to stop before they are killed.
     #[serde(default = "stop_timeout_default")]
+    pub stop_timeout: Span,
+}
+
+/// A unit of systemd; the node's own configuration must allow it by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SystemdDriver {
+    /// Full name of the unit, such as `web.service`, whose file is read and never written; `{node}`,
+    /// `{region}` and `{service}` are filled in.
+    pub unit: String,
+    /// Time it has to stop before it is killed, in place of what the unit says.
+    #[serde(default = "unit_stop_timeout_default")]
     pub stop_timeout: Span,
 }
 
@@ -283,6 +299,11 @@ impl Default for Deadline {
 
 fn stop_timeout_default() -> Span {
     Span::secs(10)
+}
+
+/// As systemd has it where nobody says otherwise.
+fn unit_stop_timeout_default() -> Span {
+    Span::secs(90)
 }
 
 fn ttl_default() -> Span {

@@ -9,11 +9,21 @@
 //! A question names what is declared, never a path or a command line of the asker's own: the agent
 //! looks the rest up in what it was assigned.
 
+mod exec;
 mod logs;
+mod look;
 
+pub use exec::{
+    EXEC_BYTES_MAX, EXEC_LIMIT_MAX, EXEC_LIMIT_USUAL, EXEC_WORDS_MAX, ExecEnd, ExecEvent,
+    ExecQuestion, ExecRequest,
+};
 pub use logs::{
     Cursor, FILES_MAX, Grep, GrepError, LINE_BYTES_MAX, LogEvent, LogLine, LogPiece, LogView,
     LogsQuestion, LogsRequest, PATTERN_LEN_MAX, SERVICES_MAX, TAIL_MAX, TAIL_USUAL,
+};
+pub use look::{
+    CheckStatus, Instance, InstanceUse, LookRequest, NodeUse, PARTS_MAX, ServiceStatus,
+    StatusQuestion, UseQuestion,
 };
 
 use std::collections::BTreeMap;
@@ -34,6 +44,9 @@ pub const CHUNK_BYTES_GOOD: usize = 32 * 1024;
 /// Parts of one answer that may be on their way: what an answer can take of memory at each hop.
 pub const CREDIT: u32 = 4;
 
+/// Largest answer that is one document, in bytes: a status with as much in it as there may be.
+pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+
 /// Answers that one node gives at the same time.
 pub const NODE_QUERIES_MAX: usize = 8;
 
@@ -43,6 +56,12 @@ pub const NODE_QUERIES_MAX: usize = 8;
 pub enum Question {
     /// What a service wrote.
     Logs(LogsQuestion),
+    /// How a service stands.
+    Status(StatusQuestion),
+    /// What services use of their host.
+    Use(UseQuestion),
+    /// To run a program beside a service, once it is on record that it will.
+    Exec(ExecQuestion),
 }
 
 /// How an answer ended.

@@ -150,6 +150,20 @@ async fn both_ends_know_each_other_and_nothing_can_be_resumed() {
     }
 }
 
+/// A controller that was removed is no server, under whatever name its issuing key gives it.
+#[tokio::test]
+async fn a_removed_controller_and_whom_it_signs_for_are_refused() {
+    let fleet = Fleet::new("test");
+    // The issuing key is that of c1.
+    let (server, client) = (fleet.controller("c2"), fleet.agent(now()));
+    let but = |name: &str| Server::AnyBut([name.parse().unwrap()].into());
+    for (removed, accepted) in [("c9", true), ("c2", false), ("c1", false)] {
+        let config = client.client_config(&but(removed)).unwrap();
+        let met = meet(server.server_config().unwrap(), config).await;
+        assert_eq!(met.is_ok(), accepted, "{removed} was removed");
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_wants_to_resume_is_given_a_full_handshake_again() {
     let fleet = Fleet::new("test");

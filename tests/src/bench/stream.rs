@@ -154,6 +154,7 @@ impl Session<'_> {
             Told::Offer(offer) => self.accept(&offer).await?,
             Told::Leave(leave) => return Err(anyhow!("told to leave: {}", leave.reason)),
             Told::Welcome(_)
+            | Told::Controllers(_)
             | Told::Ack(_)
             | Told::Query(_)
             | Told::QueryCredit(_)

@@ -6,19 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use trireme_controller::raft::Member as Listed;
+use trireme_controller::raft::{ChangeError, Group, Member as Listed, Raft};
 
 use super::config::MEMBERS;
 use super::coverage::Counter;
 use super::disk::End;
 use super::member::Running;
 use super::net::Way;
+use super::registers::Registers;
 use super::watch::{Violation, Watcher};
 use super::world::{World, spawn};
 use crate::sim::rng::Rng;
 
 /// Longest time that a change of members is waited for.
 const CHANGE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Time between two looks at whether a newcomer has caught up.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The source of faults.
 #[derive(Debug)]
@@ -336,12 +340,7 @@ impl Faults {
             wanted.difference(&voters).map(|id| self.listed[id].clone()).collect();
         let (changing, world) = (Arc::clone(&self.changing), Arc::clone(&self.world));
         spawn(async move {
-            let change = async {
-                for member in new {
-                    running.raft.add_learner(member).await?;
-                }
-                running.raft.change_voters(wanted).await
-            };
+            let change = regroup(&running.raft, new, wanted);
             let changed = tokio::select! {
                 biased;
                 () = running.power.cancelled() => None,
@@ -353,6 +352,32 @@ impl Faults {
             changing.store(false, Ordering::Relaxed);
         });
     }
+}
+
+/// Changes members as a controller does: newcomers copy first, then all votes change at once, and
+/// who votes no more is sent away.
+async fn regroup(
+    raft: &Raft<Registers>,
+    new: Vec<Listed>,
+    wanted: BTreeSet<u64>,
+) -> Result<(), ChangeError> {
+    for member in new {
+        let id = member.id;
+        raft.admit(member, &raft.group()).await?;
+        let behind = |group: &Group| {
+            let found = group.members.iter().find(|one| one.member.id == id);
+            found.is_none_or(|one| one.matched.is_none() || one.matched < group.last)
+        };
+        while behind(&raft.group()) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    raft.vote_in(wanted.clone(), &raft.group()).await?;
+    let group = raft.group();
+    for gone in group.members.iter().filter(|one| !one.votes && !one.will_vote) {
+        raft.dismiss(gone.member.id, &raft.group()).await?;
+    }
+    Ok(())
 }
 
 fn is_well(running: &Running) -> bool {

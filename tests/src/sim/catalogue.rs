@@ -83,6 +83,7 @@ pub fn controllers(config: &Config) -> BTreeMap<ControllerId, Controller> {
                 address: format!("127.0.0.{index}:1"),
                 enrol: format!("127.0.0.{index}:2"),
                 dns: format!("127.0.0.{index}:3"),
+                peer: format!("127.0.0.{index}:4"),
             };
             (controller(index), record)
         })

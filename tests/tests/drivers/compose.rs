@@ -82,6 +82,7 @@ volumes: {data: {}}
                 socket: self.engine.socket().to_owned(),
                 ..ComposeHost::default()
             },
+            ..Drivers::default()
         }
     }
 
@@ -188,6 +189,38 @@ async fn runs(machine: &Machine, spec: &RunSpec, action: u64) {
     until("it runs", || matches!(state(machine), RunState::Running { .. })).await;
 }
 
+/// DVN-04, DVN-06: each container with its image by digest, its health, and what it uses.
+async fn is_looked_at(place: &Place, machine: &Machine, spec: &RunSpec) {
+    let looked = machine.look(&dvn()).await.unwrap().unwrap();
+    assert_eq!(looked.driver, "compose");
+    let services = looked.instances.iter().map(|one| {
+        assert_eq!((one.state.as_str(), one.restarts), ("running", 0), "{one:?}");
+        assert!(one.since.is_some(), "{one:?}");
+        let images = spec.release.images.iter();
+        let mut own = images.filter(|(name, _)| one.name.contains(name.as_str()));
+        let (service, image) = own.next_back().unwrap();
+        assert_eq!(one.image, Some(image.to_string()));
+        (service.as_str(), one.health.clone())
+    });
+    let services: Vec<_> = services.collect();
+    // The worker has no health check, so it says nothing of its health.
+    assert!(services[0].0 == "api" && services[0].1.is_some(), "{services:?}");
+    assert_eq!(services[1], ("worker", None));
+    let mut ids: Vec<_> = looked.instances.iter().map(|one| one.id.clone()).collect();
+    let used = machine.used(&[dvn()]).await;
+    assert!(used.failed.is_empty(), "{used:?}");
+    let used = &used.services[&dvn()];
+    assert_eq!(used.iter().map(|one| one.id.clone()).collect::<Vec<_>>(), ids);
+    for one in used {
+        assert!(one.memory_bytes > 0 && one.processes > 0, "{one:?}");
+        assert!(one.memory_limit_bytes.unwrap() > one.memory_bytes, "{one:?}");
+        assert!(one.received_bytes.is_some() && one.sent_bytes.is_some(), "{one:?}");
+    }
+    ids.sort();
+    let known: Vec<String> = place.containers().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, known);
+}
+
 /// DVN-40, DVN-41, DVN-43: pulled by digest before anything stops; back to the exact digest.
 #[tokio::test]
 async fn dvn_04_40_41_43_a_project_is_upgraded_by_digest_and_goes_back_to_the_one_recorded() {
@@ -202,6 +235,7 @@ async fn dvn_04_40_41_43_a_project_is_upgraded_by_digest_and_goes_back_to_the_on
     runs(&machine, &old, 1).await;
     let first = place.containers();
     assert_eq!(first.len(), 2, "only what the release pins was started: {first:?}");
+    is_looked_at(&place, &machine, &old).await;
 
     // The next release is fetched while this one runs, untouched.
     machine.fetch(&new).await.unwrap();

@@ -107,6 +107,17 @@ impl Following {
         assert!(read.is_ok(), "`{text}` never came: {:#?}", self.seen);
     }
 
+    /// Reads until there are so many lines.
+    pub(crate) async fn lines(&mut self, count: usize) {
+        let reading = async {
+            while self.seen.len() < count {
+                let line = self.lines.next_line().await.unwrap().expect("it has not ended");
+                self.seen.push(serde_json::from_str(&line).unwrap());
+            }
+        };
+        assert!(timeout(RUN_MAX, reading).await.is_ok(), "{count} never came: {:#?}", self.seen);
+    }
+
     /// Presses Ctrl-C and returns the exit code.
     pub(crate) async fn interrupt(mut self) -> Option<i32> {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();

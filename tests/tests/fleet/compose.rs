@@ -123,7 +123,7 @@ fn allow_projects(rig: &Rig, engine: &Engine) {
         "projects": [format!("{}-*", engine.name())],
         "files": [rig.files()],
         "socket": engine.socket(),
-    }});
+    }, "exec": [SERVICE]});
     for agent in rig.fleet.agents() {
         rig::allow(agent, &drivers);
     }
@@ -148,6 +148,43 @@ async fn recreate(rig: &Rig, engine: &Engine, node: &str) {
     for service in ["api", "relay", "worker"] {
         assert_ne!(after.id(service), before.id(service), "{service} was only started again");
     }
+}
+
+/// DVN-04, DVN-05, DVN-06: containers looked at on their node, and a program run inside one.
+async fn is_looked_into(rig: &Rig, engine: &Engine) {
+    let running = Running::on(engine, "gcp-1");
+    let look = |verb| ["service", verb, SERVICE, "--node", "gcp-1"];
+    let view = rig.trictl(&look("status")).await.exits(0).json();
+    let instances = view["items"][0]["status"]["instances"].as_array().unwrap().clone();
+    let images: Vec<&str> = instances.iter().map(|one| one["image"].as_str().unwrap()).collect();
+    assert_eq!(images, running.images(), "{instances:#?}");
+    let view = rig.trictl(&look("top")).await.exits(0).json();
+    let items = view["items"].as_array().unwrap();
+    assert_eq!(items.len(), 3, "{view:#}");
+    assert!(items.iter().all(|one| one["memory_bytes"].as_u64() > Some(0)), "{view:#}");
+
+    let reason = ["--reason", "ticket 7"];
+    let exec = [&look("exec")[..], &reason].concat();
+    let cat = ["--", "/bin/busybox", "cat", "/www/index.html"];
+    let run = rig.trictl(&[&exec[..], &["--container", "api"], &cat].concat()).await.exits(0);
+    assert!(run.stdout.contains("\"text\":\"1.1.0\\n\""), "{run:?}");
+    rig.trictl(&[&exec[..], &cat].concat()).await.exits(2).says("api, relay, worker");
+    let bad = ["--", "/bin/busybox", "false"];
+    let run = rig.trictl(&[&exec[..], &["--container", "relay"], &bad].concat()).await.exits(1);
+    assert!(run.stdout.contains("\"exit_code\":1"), "{run:?}");
+    // Its time is up: the engine knows nothing of it any more.
+    let sleep = ["--limit", "1s", "--container", "relay", "--", "/bin/busybox", "sleep", "599"];
+    let run = rig.trictl(&[&exec[..], &sleep].concat()).await.exits(1);
+    assert!(run.stdout.contains("its time of 1s was up and it was killed"), "{run:?}");
+    let top = engine.docker(&["top", running.id("relay")]);
+    assert!(!top.contains("sleep 599"), "{top}");
+    // DVN-59: in a container of its own, which is gone afterwards.
+    let debug = [&look("debug")[..], &reason, &["--container", "api"], &cat].concat();
+    let run = rig.trictl(&debug).await.exits(0);
+    assert!(run.stdout.contains("\"text\":\"1.1.0\\n\""), "{run:?}");
+    let left = ["ps", "--all", "--quiet", "--filter", "name=trireme-debug-"];
+    assert_eq!(engine.docker(&left), "");
+    assert_eq!(Running::on(engine, "gcp-1"), running, "the containers were not touched");
 }
 
 /// DVN-36, DVN-37: two regions serve throughout. DVN-40: images are there before anything stops.
@@ -195,6 +232,7 @@ async fn dvn_04_36_37_40_41_43_a_compose_project_is_upgraded_by_digest_and_a_bad
         }
 
         recreate(&rig, &engine, "gcp-1").await;
+        is_looked_into(&rig, &engine).await;
         let second = running();
 
         let traffic = Traffic::start(&rig, SERVICE, "/health").await;

@@ -25,15 +25,17 @@ async fn a_restart_under_load_fails_no_request_and_starts_every_node_once_more()
         let dry = rig.trictl(&["service", "restart", WEB, "--node", "aws-1", "--dry-run"]).await;
         assert_eq!(dry.exits(0).json()["plan"]["operation"], "restart");
         web::assert_started(&rig, &["1.0.0", "1.0.0"]);
-        // It is one record of the audit, with who, what, where and why it was allowed.
+        // It is one record of the audit, with who, what, where, why, and what came of it.
         let audit = rig.trictl(&["audit", "list", "--limit", "500"]).await.exits(0).json();
         let records = audit["items"].as_array().unwrap().iter();
         let restarts: Vec<_> = records.filter(|r| r["action"] == "service.restart").collect();
         assert_eq!(restarts.len(), 1, "{restarts:?}");
         assert_eq!(
-            (&restarts[0]["target"], &restarts[0]["result"]),
-            (&"service/web".into(), &"done".into())
+            (&restarts[0]["target"], &restarts[0]["result"], &restarts[0]["reason"]),
+            (&"service/web".into(), &"done".into(), &"leak".into())
         );
+        // The chain holds over entries with a reason and without.
+        rig.trictl(&["audit", "verify"]).await.exits(0);
     })
     .await;
 }
@@ -64,6 +66,13 @@ async fn a_stopped_region_stays_down_and_no_second_one_may_go() {
         assert_eq!(web::starts(&rig, "aws-1").len(), 2);
         assert_eq!(web::starts(&rig, "gcp-1").len(), 1, "what serves is left alone");
         traffic.end().await.assert_unharmed();
+        // What an upgrade would do is told without doing it.
+        let before = rig.trictl(&["get", "upgrade"]).await.exits(0).json();
+        let plan = rig.trictl(&["upgrade", "plan", WEB, "--to", "1.1.0"]).await.exits(0).json();
+        let dry = ["upgrade", "start", plan["id"].as_str().unwrap(), "--dry-run"];
+        let judged = rig.trictl(&dry).await.exits(0).json();
+        assert_eq!((&judged["id"], &judged["blocked"]), (&plan["id"], &serde_json::json!([])));
+        assert_eq!(rig.trictl(&["get", "upgrade"]).await.exits(0).json(), before);
         rig.upgrade_to(WEB, "1.1.0").await;
     })
     .await;

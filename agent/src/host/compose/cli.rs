@@ -4,7 +4,9 @@
 //! (`docker-compose`) and the new one (`docker compose`) take the same words.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::record::Project;
@@ -62,6 +64,30 @@ impl Cli {
         Ok(Self { program, env })
     }
 
+    /// Returns the command of a debug run: a container of a service, made for it with a name and one
+    /// variable more, and gone with it. Without `argv` it does what the service does.
+    pub(super) fn debug(
+        &self,
+        project: &Project,
+        pins: &Path,
+        [service, name, variable]: [&str; 3],
+        argv: &[String],
+    ) -> Command {
+        let mut words = start(&self.program, project);
+        let mut say = |more: &[&str]| words.extend(more.iter().map(|&word| word.to_owned()));
+        say(&["-f", &pins.to_string_lossy(), "run", "--rm", "--no-deps", "-T"]);
+        say(&["--name", name, "-e", variable]);
+        if let Some(program) = argv.first() {
+            say(&["--entrypoint", program]);
+        }
+        say(&[service]);
+        words.extend(argv.iter().skip(1).cloned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).env_clear().envs(&project.env).envs(&self.env);
+        command.process_group(0).stdin(Stdio::null());
+        command
+    }
+
     /// Runs a verb on a project with these pins to its end; returns what it said.
     ///
     /// What changes containers waits for `lock` and holds it.
@@ -97,11 +123,16 @@ fn detect(is_there: impl Fn(&Path) -> bool) -> Option<Vec<String>> {
         .or_else(|| Some(vec![find("docker")?, "compose".to_owned()]))
 }
 
+/// Returns the words that every call begins with.
+fn start(program: &[String], project: &Project) -> Vec<String> {
+    let words = ["-p", &project.name, "-f", &project.file].map(str::to_owned);
+    [program, &words].concat()
+}
+
 /// Returns the words of one call; the two generations of compose differ in the first alone.
 fn argv(program: &[String], project: &Project, pins: &Path, verb: Verb) -> Vec<String> {
-    let mut argv = program.to_vec();
+    let mut argv = start(program, project);
     let mut say = |words: &[&str]| argv.extend(words.iter().map(|&word| word.to_owned()));
-    say(&["-p", &project.name, "-f", &project.file]);
     if verb != Verb::Services {
         say(&["-f", &pins.to_string_lossy()]);
     }

@@ -50,11 +50,11 @@ pub struct EngineError {
 
 /// A container of a project's service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Container {
+pub(in crate::host) struct Container {
     /// Its id.
-    pub(super) id: String,
+    pub(in crate::host) id: String,
     /// Service of the project it belongs to.
-    pub(super) service: String,
+    pub(in crate::host) service: String,
     /// Id of its image.
     pub(super) image: String,
     /// What it does.
@@ -73,7 +73,7 @@ pub(super) struct Container {
 
 /// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
+pub(in crate::host) enum Status {
     /// It runs.
     Running,
     /// It ended and will be started again by the engine.
@@ -92,7 +92,7 @@ pub(super) enum Status {
 
 /// What a container's health check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Health {
+pub(in crate::host) enum Health {
     Starting,
     Healthy,
     Unhealthy,
@@ -120,13 +120,24 @@ impl Engine {
         self.docker.get_or_try_init(connect).await.map_err(self.failed("be reached"))
     }
 
-    fn failed(&self, what: impl Into<String>) -> impl FnOnce(Error) -> EngineError {
+    pub(super) fn failed(&self, what: impl Into<String>) -> impl FnOnce(Error) -> EngineError {
         let (what, socket) = (what.into(), self.socket.clone());
         move |source| EngineError { what, socket, source }
     }
 
     /// Returns the containers of a project, whatever they do, in the order of their services.
     pub(super) async fn containers(&self, project: &str) -> Result<Vec<Container>, EngineError> {
+        let mut found = self.inspected(project, container).await?;
+        found.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
+        Ok(found)
+    }
+
+    /// Returns what `read` finds in what the engine says of each container of a project.
+    pub(super) async fn inspected<T>(
+        &self,
+        project: &str,
+        read: impl Fn(ContainerInspectResponse) -> Option<T>,
+    ) -> Result<Vec<T>, EngineError> {
         let docker = self.docker().await?;
         let filters = HashMap::from([("label", vec![format!("{PROJECT}={project}")])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
@@ -134,15 +145,13 @@ impl Engine {
         let listed = docker.list_containers(Some(options)).await.map_err(failed())?;
         let ids = listed.into_iter().filter_map(|one| one.id);
         let asked = ids.map(async |id| match docker.inspect_container(&id, None).await {
-            Ok(found) => Ok(container(found)),
+            Ok(found) => Ok(read(found)),
             // It went between the two questions.
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error),
         });
         let found = future::try_join_all(asked).await.map_err(failed())?;
-        let mut found: Vec<Container> = found.into_iter().flatten().collect();
-        found.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
-        Ok(found)
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Returns the id of an image, if it is here.
@@ -204,7 +213,7 @@ fn is_missing(error: &Error) -> bool {
 }
 
 /// Reads what the engine says of a container; `None` if it is no service's.
-fn container(found: ContainerInspectResponse) -> Option<Container> {
+pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
     let mut labels = found.config?.labels?;
     if labels.get(ONE_OFF).is_some_and(|one_off| one_off.eq_ignore_ascii_case("true")) {
         return None;

@@ -15,6 +15,8 @@
 mod cli;
 mod docker;
 mod engine;
+mod inside;
+mod look;
 mod pins;
 mod record;
 mod state;
@@ -40,6 +42,7 @@ use super::{HostError, Observation, RunState, Started, Stopped, blocking, durabl
 
 pub use self::docker::ComposeError;
 pub(super) use self::docker::Docker;
+pub(super) use self::inside::Inside;
 pub(super) use self::pins::{is_pointed, is_staged, point};
 
 /// Looks after one project; see [`Supervisor::run`].

@@ -6,13 +6,18 @@
 //!                     the file grew, was cut, was replaced └──── nothing more ◀─────┘
 //! ```
 //!
+//! Units of systemd write to the journal instead of a file (`journal.rs`).
+//!
 //! Reading is done off the runtime's only thread, a bounded piece at a time, so that whoever asked
 //! can leave in between and a heartbeat is never late.
 
+mod journal;
 mod open;
 mod reader;
-mod stamp;
+pub(super) mod stamp;
 mod tail;
+
+pub(crate) use stamp::stamp as any_stamp;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +31,7 @@ use trireme_proto::id::ServiceId;
 use trireme_proto::query::{GrepError, LogPiece, LogsQuestion};
 
 use super::blocking;
+use journal::Journal;
 use reader::{Reader, State};
 
 /// Time between looks at a file that is followed: a person does not notice it, nor does the host.
@@ -70,6 +76,14 @@ pub enum LinesError {
         /// Why.
         why: String,
     },
+    /// The journal cannot be read.
+    #[error("cannot read the journal of unit {unit}: {why}")]
+    Journal {
+        /// The unit.
+        unit: String,
+        /// Why.
+        why: String,
+    },
     /// The file cannot be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Io {
@@ -89,12 +103,12 @@ async fn reading<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -
 
 /// Lines of one source, as they are asked for.
 #[derive(Debug)]
-pub struct Lines {
-    /// `None` once there is nothing more to come.
-    reader: Option<Box<Reader>>,
-    follow: bool,
-    /// Whether it was said that there is nothing more at present.
-    idle: bool,
+pub struct Lines(Source);
+
+#[derive(Debug)]
+enum Source {
+    File(FileLines),
+    Journal(Box<Journal>),
 }
 
 impl Lines {
@@ -102,13 +116,42 @@ impl Lines {
     ///
     /// What was written before the file was last moved aside is looked for in `path.1`.
     pub(super) async fn open(path: PathBuf, question: LogsQuestion) -> Result<Self, LinesError> {
+        FileLines::open(path, question).await.map(Source::File).map(Self)
+    }
+
+    /// Finds the first wanted line that a unit of systemd wrote.
+    pub(super) async fn of_unit(unit: String, question: &LogsQuestion) -> Result<Self, LinesError> {
+        let journal = Journal::open(unit, question).await?;
+        Ok(Self(Source::Journal(Box::new(journal))))
+    }
+
+    /// Returns what comes next, `None` at the end; while following it waits for it.
+    pub async fn next(&mut self) -> Result<Option<LogPiece>, LinesError> {
+        match &mut self.0 {
+            Source::File(lines) => lines.next().await,
+            Source::Journal(journal) => journal.next().await,
+        }
+    }
+}
+
+/// Lines of one file.
+#[derive(Debug)]
+struct FileLines {
+    /// `None` once there is nothing more to come.
+    reader: Option<Box<Reader>>,
+    follow: bool,
+    /// Whether it was said that there is nothing more at present.
+    idle: bool,
+}
+
+impl FileLines {
+    async fn open(path: PathBuf, question: LogsQuestion) -> Result<Self, LinesError> {
         let follow = question.follow;
         let reader = reading(move || Reader::open(path, &question)).await?;
         Ok(Self { reader: Some(Box::new(reader)), follow, idle: false })
     }
 
-    /// Returns what comes next, `None` at the end; while following it waits for it.
-    pub async fn next(&mut self) -> Result<Option<LogPiece>, LinesError> {
+    async fn next(&mut self) -> Result<Option<LogPiece>, LinesError> {
         loop {
             let Some(mut reader) = self.reader.take() else { return Ok(None) };
             let (reader, read) = reading(move || {

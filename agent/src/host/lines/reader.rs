@@ -43,6 +43,12 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// Returns which lines a question wants.
+    pub(super) fn of(question: &LogsQuestion) -> Result<Self, LinesError> {
+        let grep = question.grep.as_ref().map(trireme_proto::query::Grep::compile).transpose()?;
+        Ok(Self { grep, since: question.since })
+    }
+
     pub(super) fn matches(&self, line: &[u8]) -> bool {
         self.grep.as_ref().is_none_or(|grep| grep.is_match(line))
     }
@@ -100,7 +106,7 @@ enum Timeless {
 impl Reader {
     /// Finds the first wanted line.
     pub(super) fn open(path: PathBuf, question: &LogsQuestion) -> Result<Self, LinesError> {
-        let grep = question.grep.as_ref().map(trireme_proto::query::Grep::compile).transpose()?;
+        let filter = Filter::of(question)?;
         let file = open(&path)?;
         // A service that was never started has written nothing; a declared file should be there.
         if file.is_none() && !question.follow && question.file.is_some() {
@@ -108,7 +114,7 @@ impl Reader {
         }
         let mut this = Self {
             path,
-            filter: Filter { grep, since: question.since },
+            filter,
             follow: question.follow,
             file,
             older: false,
@@ -348,7 +354,7 @@ impl Reader {
 }
 
 /// Returns the bytes that a line takes in JSON, about.
-fn json_len(text: &str) -> usize {
+pub(super) fn json_len(text: &str) -> usize {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' => 2,
         0..0x20 => 6,

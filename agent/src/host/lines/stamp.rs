@@ -26,7 +26,7 @@ const MONTHS: [&[u8; 3]; 12] = [
 ];
 
 /// Returns when `line` says that it was written.
-pub(super) fn stamp(line: &[u8]) -> Option<WallTime> {
+pub(crate) fn stamp(line: &[u8]) -> Option<WallTime> {
     if line.first() == Some(&b'{') {
         return field(&line[..line.len().min(FIELD_WITHIN)]);
     }

@@ -41,8 +41,8 @@ impl Log {
         OpenOptions::new().write(true).open(&self.path).unwrap().set_len(0).unwrap();
     }
 
-    async fn open(&self, question: &LogsQuestion) -> Result<Lines, LinesError> {
-        Lines::open(self.path.clone(), question.clone()).await
+    async fn open(&self, question: &LogsQuestion) -> Result<FileLines, LinesError> {
+        FileLines::open(self.path.clone(), question.clone()).await
     }
 
     async fn read(&self, question: &LogsQuestion) -> Vec<LogLine> {
@@ -55,9 +55,9 @@ impl Log {
 }
 
 /// Reads until there is nothing more at present; returns notices too.
-async fn all(lines: &mut Lines) -> (Vec<LogLine>, Vec<String>) {
+async fn all(lines: &mut FileLines) -> (Vec<LogLine>, Vec<String>) {
     let (mut found, mut notices) = (Vec::new(), Vec::new());
-    let next = async |lines: &mut Lines| {
+    let next = async |lines: &mut FileLines| {
         let next = tokio::time::timeout(PATIENCE, lines.next()).await;
         next.expect("there is nothing more to come").unwrap()
     };
@@ -71,7 +71,7 @@ async fn all(lines: &mut Lines) -> (Vec<LogLine>, Vec<String>) {
     (found, notices)
 }
 
-async fn next_texts(lines: &mut Lines) -> Vec<String> {
+async fn next_texts(lines: &mut FileLines) -> Vec<String> {
     all(lines).await.0.into_iter().map(|line| line.text).collect()
 }
 

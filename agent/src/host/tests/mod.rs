@@ -1,7 +1,9 @@
 //! Services as real processes: they outlive the agent, are found again, and run once.
 
+mod exec;
 pub(crate) mod fetch;
 mod killed;
+mod look;
 pub(crate) mod support;
 
 use std::fs;

@@ -4,6 +4,7 @@
 mod cluster;
 mod faulty;
 mod group;
+mod members;
 mod storage;
 mod strangers;
 mod suite;

@@ -107,6 +107,15 @@ impl AlertStep {
             Self::Test { channel } => ("alert.test", format!("channel/{channel}")),
         }
     }
+
+    /// Returns why, in the words of whoever asks.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Acknowledge { note, .. } => note,
+            Self::Silence { reason, .. } => reason,
+            _ => "",
+        }
+    }
 }
 
 /// Incidents that one entry of the audit names: a region that goes down opens thousands.

@@ -3,6 +3,7 @@
 mod alert;
 mod approval;
 mod checklist;
+mod controllers;
 mod delete;
 mod drain;
 mod grant;
@@ -138,6 +139,9 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         Outcome::Waiting(problem) => format!("waiting: {}", problem.message),
         _ => "done".to_owned(),
     };
+    if let (Body::Exec { step }, Outcome::Done | Outcome::Begun { .. }) = (&command.body, outcome) {
+        result = step.result();
+    }
     let refused_action;
     if let Body::Refuse { action: refused, target: object, problem } = &command.body {
         refused_action = refused.clone();
@@ -154,6 +158,7 @@ fn audit(head: &mut AuditHead, at: Position, command: &Command, outcome: &Outcom
         action: kept(action, "request"),
         target: kept(&target, "fleet"),
         result: kept(&result, "done"),
+        reason: kept(command.body.reason(), ""),
         source: kept(&command.actor.source, "unknown"),
         request_id: kept(&command.actor.request_id, ""),
         previous: head.hash.clone(),
@@ -228,6 +233,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
         Body::Review { of, note, incident } => {
             approval::review(fleet, context, of, note, incident.as_deref())
         }
+        Body::Regroup { step } => controllers::regroup(fleet, context, step),
         Body::People { change } => people::change(fleet, context, change),
         Body::Note { object, text } => note::set(fleet, context, object, text),
         Body::Observe { nodes } => {
@@ -247,6 +253,7 @@ fn dispatch(fleet: &mut Fleet, context: &mut Context<'_>) -> Result<Outcome, Pro
             Err(Problem::new(Code::NotFound, format!("there is no controller {to}"))
                 .hint("list them: trictl controller status"))
         }
+        Body::Exec { step } => Ok(step.outcome()),
         Body::Refuse { .. } | Body::Lead { .. } | Body::TransferLeader { .. } => Ok(Outcome::Done),
         Body::Drain { .. }
         | Body::SettleDrain { .. }

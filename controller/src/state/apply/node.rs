@@ -69,8 +69,9 @@ pub(super) fn join(
     incarnation: &str,
 ) -> Result<Outcome, Problem> {
     let refused = |message: String| {
-        Problem::new(Code::Denied, message)
-            .hint("make a new one: trictl token create --node NODE --region REGION")
+        Problem::new(Code::Denied, message).hint(
+            "make a new one: trictl token create --node NAME --region REGION --address ADDRESS",
+        )
     };
     let token = fleet
         .tokens

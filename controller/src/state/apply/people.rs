@@ -90,6 +90,9 @@ pub(super) fn change(
 
 /// Notes when a person last asked for anything.
 pub(super) fn note_use(fleet: &mut Fleet, command: &Command) {
+    if fleet.users.is_empty() {
+        return;
+    }
     let name = command.actor.subject.strip_prefix("user/");
     let Some(Ok(name)) = name.map(str::parse::<UserName>) else { return };
     if let Some(user) = fleet.users.get_mut(&name) {
@@ -263,7 +266,7 @@ fn renew(
     let now = context.command.wall;
     let refused = |message: String| {
         Problem::new(Code::Denied, message)
-            .hint("log in again with a token from an admin: trictl login")
+            .hint("log in again with a token from an admin: trictl login --enrol HOST:PORT")
     };
     // An unknown name, an unknown login and another key get one answer.
     let unknown = || refused(format!("login {id} of user {name} is not of this fleet"));

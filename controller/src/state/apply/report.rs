@@ -29,7 +29,9 @@ pub(super) fn reports(
             Code::Denied,
             format!("node {node} runs on another disk than the one that joined"),
         )
-        .hint(format!("remove it and join under a new name: trictl node remove {node}")));
+        .hint(format!(
+            "remove it and join under a new name: trictl node remove {node} --reason WHY --confirm {node}"
+        )));
     }
     for report in reports {
         let Some(record) = fleet.nodes.get_mut(node) else { break };

@@ -12,6 +12,7 @@ use trireme_proto::view::UpgradePhase;
 mod approval;
 mod aside;
 mod checklist;
+mod exec;
 mod found;
 mod note;
 mod operate;

@@ -3,7 +3,8 @@
 use trireme_proto::view::List;
 use trireme_proto::view::alert::IncidentView;
 
-use super::super::get::{Consistency, request};
+use super::super::get::request;
+use super::super::look::{Look, look};
 use crate::App;
 use crate::client::Reply;
 use crate::error::{Failure, Outcome};
@@ -19,21 +20,23 @@ pub struct Args {
     #[arg(long)]
     all: bool,
 
-    /// How sure the answer must be
-    #[arg(long, value_enum, default_value_t)]
-    consistency: Consistency,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Lists alerts.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let request = request("alert", String::new(), args.consistency);
-    let mut reply: Reply<List<IncidentView>> = app.client()?.get(request).await?;
-    if !args.all {
-        reply.value.items.retain(|one| one.state != "resolved");
-        if let Some(items) = reply.json["items"].as_array_mut() {
-            items.retain(|one| one["state"] != "resolved");
+    let request = request("alert", String::new(), args.look.consistency);
+    let client = app.client()?;
+    let print = async || {
+        let mut reply: Reply<List<IncidentView>> = client.get(request.clone()).await?;
+        if !args.all {
+            reply.value.items.retain(|one| one.state != "resolved");
+            if let Some(items) = reply.json["items"].as_array_mut() {
+                items.retain(|one| one["state"] != "resolved");
+            }
         }
-    }
-    app.out.reply(&reply, |list| alert::incidents(&list.items))?;
-    Ok(Outcome::Done)
+        app.out.reply(&reply, |list| alert::incidents(&list.items))
+    };
+    look(app, args.look.again, print).await
 }

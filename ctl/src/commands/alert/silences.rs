@@ -1,21 +1,21 @@
 //! `trictl alert silences`: silences that have not ended.
 
-use super::super::get::{Consistency, Kind, print, request};
+use super::super::get::{Kind, print, request};
+use super::super::look::{Look, look};
 use crate::App;
 use crate::error::{Failure, Outcome};
 
 /// List silences that have not ended
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How sure the answer must be
-    #[arg(long, value_enum, default_value_t)]
-    consistency: Consistency,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Lists them.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let kind = Kind::Silence;
-    let request = request(kind.word(), String::new(), args.consistency);
-    print(app, &app.client()?, kind, request).await?;
-    Ok(Outcome::Done)
+    let client = app.client()?;
+    let request = request(kind.word(), String::new(), args.look.consistency);
+    look(app, args.look.again, async || print(app, &client, kind, request.clone()).await).await
 }

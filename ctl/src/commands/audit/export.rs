@@ -87,7 +87,7 @@ fn line<T: serde::Serialize>(value: &T) -> String {
 }
 
 const HEADER: &str =
-    "seq,time,actor,role,class,action,target,result,source,request_id,previous,hash\r\n";
+    "seq,time,actor,role,class,action,target,result,reason,source,request_id,previous,hash\r\n";
 
 /// Returns an entry as a row in which no cell is a formula.
 fn row(entry: &AuditEntry) -> String {
@@ -101,6 +101,7 @@ fn row(entry: &AuditEntry) -> String {
         &entry.action,
         &entry.target,
         &entry.result,
+        &entry.reason,
         &entry.source,
         &entry.request_id,
         &entry.previous,
@@ -136,6 +137,6 @@ mod tests {
         let row = row(&entry);
         assert!(row.contains("\"'=cmd()\""), "{row}");
         assert!(row.contains("\"a\"\"b,c\""), "{row}");
-        assert_eq!(HEADER.matches(',').count(), 11);
+        assert_eq!(HEADER.matches(',').count(), 12);
     }
 }

@@ -286,6 +286,7 @@ mod tests {
                 action: "upgrade.start".to_owned(),
                 target: "service/web".to_owned(),
                 result: "done".to_owned(),
+                reason: String::new(),
                 source: "127.0.0.1".to_owned(),
                 request_id: format!("r-{seq}"),
                 previous,

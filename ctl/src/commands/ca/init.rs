@@ -23,11 +23,20 @@ pub struct Args {
 
     #[command(flatten)]
     dir: Dir,
+
+    /// Check it, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Makes a root.
 pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
     let root = make(args)?;
+    if args.dry_run {
+        let would = json!({ "fleet": args.fleet, "root": shown(&args.dir.certificate()) });
+        app.out.value(&would, |_| format!("root of fleet {} would be made", args.fleet))?;
+        return Ok(Outcome::Done);
+    }
     let value = json!({
         "fleet": args.fleet,
         "root": shown(&args.dir.certificate()),
@@ -74,8 +83,11 @@ fn make(args: &Args) -> Result<Root, CaError> {
     if dir.key().exists() || dir.certificate().exists() {
         return Err(CaError::Exists(dir.dir.clone()));
     }
-    create_private_dir(&dir.dir)?;
     let root = Root::generate(&args.fleet, now())?;
+    if args.dry_run {
+        return Ok(root);
+    }
+    create_private_dir(&dir.dir)?;
     // The certificate last: a directory without it holds no root.
     write_private(&dir.key(), root.key().to_pem().as_bytes())?;
     write_public(&dir.fleet(), format!("{}\n", args.fleet).as_bytes())?;

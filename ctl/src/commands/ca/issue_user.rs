@@ -34,6 +34,10 @@ pub struct Args {
 
     #[command(flatten)]
     dir: Dir,
+
+    /// Check it, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Issues a certificate.
@@ -41,6 +45,12 @@ pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
     let default = || args.dir.dir.join("users").join(args.name.as_str());
     let out = args.out.clone().unwrap_or_else(default);
     let not_after = issue(args, &out, &app.global.controllers)?;
+    if args.dry_run {
+        let would = json!({ "name": args.name, "role": args.role, "expires_at": not_after });
+        app.out
+            .value(&would, |_| format!("{} would be {} until {not_after}", args.name, args.role))?;
+        return Ok(Outcome::Done);
+    }
     let config = out.join("config.yaml");
     let usable = !app.global.controllers.is_empty();
     let value = json!({
@@ -72,6 +82,9 @@ fn issue(args: &Args, out: &Path, controllers: &[String]) -> Result<WallTime, Ca
     let root = args.dir.load()?;
     let key = SecretKey::generate()?;
     let issued = root.issuer().issue_user(&key.request()?, &args.name, args.role, now())?;
+    if args.dry_run {
+        return Ok(issued.verified.not_after);
+    }
     create_private_dir(out)?;
     let ca = certificates_to_pem(std::slice::from_ref(root.certificate()));
     write_public(&out.join(ROOT_FILE), ca.as_bytes())?;

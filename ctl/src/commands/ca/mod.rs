@@ -63,9 +63,10 @@ impl From<CaError> for Failure {
     fn from(error: CaError) -> Self {
         let (code, hint) = match &error {
             CaError::Exists(_) => (Code::Conflict, Some("choose another directory with --dir")),
-            CaError::NoRoot(_) => {
-                (Code::Usage, Some("name its directory with --dir, or make one: `trictl ca init`"))
-            }
+            CaError::NoRoot(_) => (
+                Code::Usage,
+                Some("name its directory with --dir, or: trictl ca init --fleet NAME"),
+            ),
             CaError::Request(_) => {
                 (Code::Usage, Some("give the request that the controller wrote, PEM or DER"))
             }

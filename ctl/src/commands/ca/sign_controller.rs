@@ -37,6 +37,10 @@ pub struct Args {
 
     #[command(flatten)]
     dir: Dir,
+
+    /// Check it, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Signs a controller's issuing key.
@@ -45,6 +49,12 @@ pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
     let out = args.out.clone().unwrap_or_else(beside);
     sign(args, &out)?;
     let (root, issuing) = (out.join(ROOT_FILE), out.join(ISSUING_FILE));
+    if args.dry_run {
+        let would = json!({ "controller": args.name });
+        let text = format!("the key of controller {} would be signed", args.name);
+        app.out.value(&would, |_| text)?;
+        return Ok(Outcome::Done);
+    }
     let value =
         json!({ "controller": args.name, "root": shown(&root), "issuing": shown(&issuing) });
     app.out.value(&value, |_| {
@@ -62,6 +72,9 @@ fn sign(args: &Args, out: &Path) -> Result<(), CaError> {
     let root = args.dir.load()?;
     let request = request(&args.request)?;
     let issued = root.issue_intermediate(&request, &args.name, now())?;
+    if args.dry_run {
+        return Ok(());
+    }
     let trusted = certificates_to_pem(std::slice::from_ref(root.certificate()));
     write_public(&out.join(ROOT_FILE), trusted.as_bytes())?;
     Ok(write_public(&out.join(ISSUING_FILE), certificates_to_pem(&[issued]).as_bytes())?)

@@ -7,12 +7,12 @@ use trireme_proto::pki::Issuer;
 
 use super::*;
 use crate::cli::{Cli, Global};
-use crate::output::Out;
+use crate::output::{Form, Out};
 
 fn trictl(args: &[&str]) -> Result<Outcome, Failure> {
     use clap::Parser as _;
     let cli = Cli::try_parse_from(std::iter::once(&"trictl").chain(args)).unwrap();
-    let out = Out::plain(false, std::io::sink(), std::io::sink());
+    let out = Out::plain(Form::Table, std::io::sink(), std::io::sink());
     let app = App::new(cli.global, out, Vec::new());
     match cli.command {
         crate::commands::Command::Ca(command) => run(&app, command),

@@ -3,7 +3,7 @@
 use trireme_proto::id::{ChecklistId, RunId};
 use trireme_proto::problem::{Code, Problem};
 
-use super::super::get::Consistency;
+use super::super::look::{Look, look};
 use crate::App;
 use crate::error::{Failure, Outcome};
 use crate::output::checklist;
@@ -18,28 +18,30 @@ pub struct Args {
     #[arg(long, value_name = "RUN")]
     run: Option<RunId>,
 
-    /// How sure the answer must be
-    #[arg(long, value_enum, default_value_t)]
-    consistency: Consistency,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Shows one checklist.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let client = app.client()?;
-    let mut reply = super::find(&client, args.checklist.as_str(), args.consistency).await?;
-    let missing = |what: String| {
-        let hint = app.command(&["checklist", "list"]);
-        Failure::from(Problem::new(Code::NotFound, what).hint(hint))
-    };
-    let Some(mut view) = reply.value.items.pop() else {
-        return Err(missing(format!("there is no checklist {}", args.checklist)));
-    };
-    if let Some(id) = args.run {
-        view.runs.retain(|run| run.id == id);
-        if view.runs.is_empty() {
-            return Err(missing(format!("checklist {} has no {id}", args.checklist)));
+    look(app, args.look.again, async || {
+        let name = args.checklist.as_str();
+        let mut reply = super::find(&client, name, args.look.consistency).await?;
+        let missing = |what: String| {
+            let hint = app.command(&["checklist", "list"]);
+            Failure::from(Problem::new(Code::NotFound, what).hint(hint))
+        };
+        let Some(mut view) = reply.value.items.pop() else {
+            return Err(missing(format!("there is no checklist {name}")));
+        };
+        if let Some(id) = args.run {
+            view.runs.retain(|run| run.id == id);
+            if view.runs.is_empty() {
+                return Err(missing(format!("checklist {name} has no {id}")));
+            }
         }
-    }
-    app.out.value(&view, checklist::show)?;
-    Ok(Outcome::Done)
+        app.out.value(&view, checklist::show)
+    })
+    .await
 }

@@ -21,6 +21,10 @@ pub struct Args {
     /// Have the fleet's name typed for each change through it
     #[arg(long)]
     protected: bool,
+
+    /// Check it, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Adds a context.
@@ -44,7 +48,7 @@ pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
         protected: args.protected,
         login: None,
     };
-    change(app, &args.name, |file| {
+    change(app, (&args.name, args.dry_run), |file| {
         if file.contexts.contains_key(&args.name) {
             let message = format!("there is a context {} already", args.name);
             return Err(Problem::new(Code::Conflict, message)

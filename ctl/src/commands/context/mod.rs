@@ -13,7 +13,8 @@ use trireme_proto::problem::Problem;
 use crate::App;
 use crate::context::{Context, Entry, File};
 use crate::error::{Failure, Outcome};
-use crate::output::table::{NONE, UNKNOWN, table};
+use crate::output::Page;
+use crate::output::table::{NONE, Table, UNKNOWN, table};
 
 /// What to do with contexts.
 #[derive(Debug, clap::Subcommand)]
@@ -73,7 +74,7 @@ impl Shown {
 }
 
 /// Returns contexts as a table.
-fn render(items: &[Shown]) -> String {
+fn render(items: &[Shown]) -> Table {
     let known = |value: Option<String>| value.unwrap_or_else(|| UNKNOWN.to_owned());
     let row = |item: &Shown| {
         [
@@ -87,19 +88,27 @@ fn render(items: &[Shown]) -> String {
         ]
     };
     let header = ["NAME", "CURRENT", "FLEET", "USER", "EXPIRES", "PROTECTED", "CONTROLLERS"];
-    table(header, items.iter().map(row).collect(), "no contexts: log in with `trictl login`")
+    table(
+        header,
+        items.iter().map(row).collect(),
+        "no contexts: log in with `trictl login --enrol HOST:PORT`",
+    )
+    .cut(&["CONTROLLERS"])
 }
 
-/// Changes one context of the file, or the file itself, and prints what came of it.
+/// Changes one context of the file, or the file itself, and prints what came of it; a dry run
+/// leaves the file as it is.
 fn change(
     app: &App,
-    name: &str,
+    (name, dry_run): (&str, bool),
     work: impl FnOnce(&mut File) -> Result<(), Problem>,
 ) -> Result<Outcome, Failure> {
     let path = File::path(&app.global).map_err(Problem::from)?;
     let mut file = File::read_or_empty(&path).map_err(Problem::from)?;
     work(&mut file)?;
-    file.write(&path).map_err(Problem::from)?;
+    if !dry_run {
+        file.write(&path).map_err(Problem::from)?;
+    }
     let shown: Vec<_> = file
         .contexts
         .iter()
@@ -107,8 +116,9 @@ fn change(
         .map(|(name, entry)| Shown::new(app, &file, name, entry))
         .collect();
     app.out.value(&serde_json::json!({ "items": shown }), |_| match shown.as_slice() {
-        [] => format!("context {name} is forgotten; its files are left where they are"),
-        some => render(some),
+        [] if dry_run => Page::from(format!("context {name} would be forgotten")),
+        [] => Page::from(format!("context {name} is forgotten; its files are left where they are")),
+        some => render(some).into(),
     })?;
     Ok(Outcome::Done)
 }

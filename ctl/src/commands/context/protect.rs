@@ -16,11 +16,15 @@ pub struct Args {
     /// Protect it no longer
     #[arg(long)]
     off: bool,
+
+    /// Check it, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Protects a context, or no longer.
 pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
-    change(app, &args.name, |file| {
+    change(app, (&args.name, args.dry_run), |file| {
         known(app, file, &args.name)?.protected = !args.off;
         Ok(())
     })

@@ -9,11 +9,15 @@ use crate::error::{Failure, Outcome};
 pub struct Args {
     /// Name of the context
     name: String,
+
+    /// Check it, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Makes a context the current one.
 pub(super) fn run(app: &App, args: &Args) -> Result<Outcome, Failure> {
-    change(app, &args.name, |file| {
+    change(app, (&args.name, args.dry_run), |file| {
         known(app, file, &args.name)?;
         file.current = Some(args.name.clone());
         Ok(())

@@ -2,7 +2,7 @@
 
 use trireme_proto::wire::ControllersRequest;
 
-use super::super::get::Consistency;
+use super::super::look::{Look, look};
 use crate::App;
 use crate::error::{Failure, Outcome};
 use crate::output::table;
@@ -12,15 +12,14 @@ use crate::output::table;
 /// With `--consistency stale` any controller answers, also when there is no leader.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How sure the answer must be
-    #[arg(long, value_enum, default_value_t)]
-    consistency: Consistency,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Shows the controllers.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let request = ControllersRequest { consistency: args.consistency.into() };
-    let reply = app.client()?.controllers(request).await?;
-    app.out.reply(&reply, table::controllers)?;
-    Ok(Outcome::Done)
+    let request = ControllersRequest { consistency: args.look.consistency.into() };
+    let client = app.client()?;
+    let print = async || app.out.reply(&client.controllers(request).await?, table::controllers);
+    look(app, args.look.again, print).await
 }

@@ -49,11 +49,11 @@ impl Dir {
         Fleet::open(&self.path(), none)
     }
 
-    /// Returns `--dir DIR` where it is needed in commands that are printed.
-    fn flag(&self) -> String {
-        match &self.dir {
-            Some(dir) => format!(" --dir {}", crate::cli::quoted(&dir.display().to_string())),
-            None => String::new(),
+    /// Returns the command that does this with the same fleet.
+    fn command(&self, app: &App, verb: &str) -> String {
+        match self.dir.as_ref().map(|dir| dir.display().to_string()) {
+            Some(dir) => app.command(&["dev", verb, "--dir", &dir]),
+            None => app.command(&["dev", verb]),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::Dir;
 use crate::App;
 use crate::error::{Failure, Outcome};
 use crate::local::{Fleet, Process, Standing};
+use crate::output::Page;
 use crate::output::table::{NONE, table};
 
 /// Show the processes of the fleet on this machine
@@ -76,7 +77,7 @@ fn status(fleet: &mut Fleet) -> Status {
     }
 }
 
-fn render(status: &Status) -> String {
+fn render(status: &Status) -> Page {
     let rows = status.items.iter().map(|one| {
         let pid = one.pid.map_or_else(|| NONE.to_owned(), |pid| pid.to_string());
         let state = if one.pid.is_some() { "running" } else { "not running" };
@@ -91,6 +92,8 @@ fn render(status: &Status) -> String {
         ]
     });
     let header = ["NAME", "KIND", "REGION", "ADDRESS", "STATE", "PID", "LOG"];
-    let rows = table(header, rows.collect(), "it has no processes");
-    format!("fleet {} in {}: {}\n\n{rows}", status.fleet, status.dir, status.state)
+    let rows = table(header, rows.collect(), "it has no processes").cut(&["LOG"]);
+    Page::from(format!("fleet {} in {}: {}", status.fleet, status.dir, status.state))
+        .gap()
+        .table(rows)
 }

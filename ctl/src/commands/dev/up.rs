@@ -58,7 +58,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
         return Ok(Outcome::Done);
     }
     let ended = Ending::new(EndingCode::Interrupted, "interrupted, the fleet is taken down")
-        .hint(format!("its files stay: trictl dev up{} goes on from them", args.dir.flag()));
+        .hint(format!("its files stay, to go on from them: {}", args.dir.command(app, "up")));
     app.on_interrupt(ended);
     until_terminated(std::future::pending::<Result<Outcome, Failure>>()).await
 }
@@ -93,14 +93,13 @@ fn print(app: &App, args: &Args, fleet: &Fleet) -> Result<(), Failure> {
         "controllers": fleet.controllers().iter().map(|one| &one.name).collect::<Vec<_>>(),
         "nodes": fleet.agents().iter().map(|one| &one.node).collect::<Vec<_>>(),
     });
-    let flag = args.dir.flag();
     app.out.value(&value, |_| {
         format!(
             "fleet {} is up: {} controllers, {} nodes in {}\n\n\
              to talk to it:\n  export TRICTL_CONFIG={}\n  trictl get nodes\n\n\
              services are found at <service>.{} by the DNS at {}\n\n\
-             to look at its processes:  trictl dev status{flag}\n\
-             to take it down:           trictl dev down{flag}",
+             to look at its processes:  {}\n\
+             to take it down:           {}",
             fleet.shape().fleet,
             fleet.controllers().len(),
             fleet.agents().len(),
@@ -108,6 +107,8 @@ fn print(app: &App, args: &Args, fleet: &Fleet) -> Result<(), Failure> {
             quoted(&config),
             fleet.shape().domain,
             dns.join(", "),
+            args.dir.command(app, "status"),
+            args.dir.command(app, "down"),
         )
     })
 }

@@ -28,9 +28,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let (from, to, query) = (args.narrow.from.max(1), args.narrow.to, args.narrow.query());
     let to = if to == 0 { newest } else { to.min(newest) };
     let entries = args.narrow.all(&client, to).await?;
-    if !app.out.is_json() {
-        app.out.text(&table::audit(&entries))?;
-    }
+    app.out.page(table::audit(&entries))?;
     let request = ReviewRequest {
         origin: Some(client.origin()),
         of: "audit".to_owned(),

@@ -23,9 +23,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let consistency = Consistency::Linearizable.into();
     let all = ListUsersRequest { name: String::new(), consistency };
     let users = client.list_users(all).await?.value;
-    if !app.out.is_json() {
-        app.out.text(&people::users(&users))?;
-    }
+    app.out.page(people::users(&users))?;
     let active = users.items.iter().filter(|user| user.state != "removed").count();
     let request = ReviewRequest {
         origin: Some(client.origin()),

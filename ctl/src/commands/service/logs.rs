@@ -149,10 +149,13 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     while let Some(heard) = logs.next().await? {
         match heard {
             Heard::Event(LogEvent::Lines { lines: views }) => {
-                let documents: Vec<_> = views.iter().map(|view| json!(view).to_string()).collect();
-                let text =
-                    if app.out.is_json() { documents.join("\n") } else { lines.render(&views) };
-                app.out.text(&text)?;
+                if !app.out.is_json() {
+                    app.out.text(&lines.render(&views))?;
+                    continue;
+                }
+                for view in &views {
+                    app.out.event(&json!(view), String::new)?;
+                }
             }
             Heard::Event(LogEvent::Notice { source, text }) => {
                 app.out.note(&format!("{source}: {text}"))?;
@@ -168,7 +171,7 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
 
 fn ended(app: &App, totals: &Totals) -> Result<Outcome, Failure> {
     if app.out.is_json() {
-        app.out.text(&json!(totals).to_string())?;
+        app.out.event(&json!(totals), String::new)?;
     }
     totals.problem().map_or(Ok(Outcome::Done), |problem| Err(problem.into()))
 }

@@ -1,7 +1,11 @@
 //! Services as they run: what they say, starting, stopping, restarting.
 
+mod debug;
+mod exec;
 mod logs;
 mod operate;
+mod status;
+mod top;
 
 use trireme_proto::plan::Operation;
 
@@ -11,7 +15,11 @@ use crate::error::{Failure, Outcome};
 /// What to do with services.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    Status(status::Args),
+    Top(top::Args),
     Logs(logs::Args),
+    Exec(exec::Args),
+    Debug(debug::Args),
     /// Start what does not serve
     ///
     /// Nodes that serve are left alone. What an operator had stopped gives its grant back once it
@@ -37,7 +45,11 @@ pub enum Command {
 /// Runs one of them.
 pub(super) async fn run(app: &App, command: Command) -> Result<Outcome, Failure> {
     match command {
+        Command::Status(args) => status::run(app, args).await,
+        Command::Top(args) => top::run(app, args).await,
         Command::Logs(args) => logs::run(app, args).await,
+        Command::Exec(args) => exec::run(app, args).await,
+        Command::Debug(args) => debug::run(app, args).await,
         Command::Start(args) => operate::run(app, Operation::Start, args).await,
         Command::Stop(args) => operate::run(app, Operation::Stop, args).await,
         Command::Restart(args) => operate::run(app, Operation::Restart, args).await,

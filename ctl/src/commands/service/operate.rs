@@ -39,7 +39,7 @@ pub struct Args {
     break_glass: String,
 
     /// Follow it until it has ended
-    #[arg(long)]
+    #[arg(long, short)]
     watch: bool,
 
     /// Show what would be done, have it judged by the controllers, and change nothing

@@ -95,12 +95,12 @@ impl Steer {
 pub(super) fn changed(app: &App, reply: &Reply<UpgradeView>) -> Result<Outcome, Failure> {
     let id = reply.value.id.to_string();
     app.out.reply(reply, |view| {
-        let text = status(view, app.out.style());
+        let page = status(view, app.out.style());
         if view.phase.is_final() {
-            text
-        } else {
-            format!("{text}\n\nto follow it:\n  {}", app.command(&["upgrade", "watch", &id]))
+            return page;
         }
+        let follow = app.command(&["upgrade", "watch", &id]);
+        page.gap().line("to follow it:").line(format!("  {follow}"))
     })?;
     Ok(Outcome::Done)
 }

@@ -23,7 +23,7 @@ pub struct Args {
     plan: PlanId,
 
     /// Follow it until it has ended
-    #[arg(long)]
+    #[arg(long, short)]
     watch: bool,
 
     /// Do not ask
@@ -43,7 +43,7 @@ pub struct Args {
 /// Starts an upgrade.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     let ask = !args.yes && !args.dry_run;
-    if ask && (app.out.is_json() || !terminal::can_ask()) {
+    if ask && (!app.out.form().is_text() || !terminal::can_ask()) {
         let problem = usage("nobody can be asked: this is no terminal");
         return Err(problem.hint("add --yes to start the plan without asking").into());
     }

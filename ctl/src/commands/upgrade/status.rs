@@ -5,10 +5,12 @@ use trireme_proto::id::UpgradeId;
 use trireme_proto::problem::{Code, Problem};
 use trireme_proto::view::UpgradeView;
 
+use super::super::look::{Again, look};
 use super::{Target, all};
 use crate::App;
+use crate::client::Client;
 use crate::error::{Failure, Outcome};
-use crate::output::{table, upgrade};
+use crate::output::{Page, table, upgrade};
 
 /// Show an upgrade, node by node
 ///
@@ -17,17 +19,25 @@ use crate::output::{table, upgrade};
 pub struct Args {
     #[command(flatten)]
     target: Target,
+
+    #[command(flatten)]
+    again: Again,
 }
 
 /// Shows upgrades.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let reply = all(&app.client()?).await?;
+    let client = app.client()?;
+    look(app, args.again, async || print(app, &client, &args.target).await).await
+}
+
+async fn print(app: &App, client: &Client, target: &Target) -> Result<(), Failure> {
+    let reply = all(client).await?;
     let items = &reply.value.items;
     let raw = |view: &&UpgradeView| {
         let position = items.iter().position(|item| item.id == view.id).unwrap_or_default();
         reply.json["items"][position].clone()
     };
-    let shown: Vec<&UpgradeView> = match &args.target.upgrade {
+    let shown: Vec<&UpgradeView> = match &target.upgrade {
         Some(name) => vec![find(items, name).ok_or_else(|| {
             Problem::new(Code::NotFound, format!("no upgrade `{name}`, nor one of such a service"))
                 .hint(app.command(&["get", "upgrade"]))
@@ -36,13 +46,13 @@ pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
     };
     let json = json!({ "items": shown.iter().map(raw).collect::<Vec<_>>() });
     app.out.value(&json, |_| match shown.as_slice() {
-        [] => table::upgrades(&[]),
-        views => {
-            let texts = views.iter().map(|view| upgrade::status(view, app.out.style()));
-            texts.collect::<Vec<_>>().join("\n\n")
+        [] => Page::from(table::upgrades(&[])),
+        [first, others @ ..] => {
+            let page = upgrade::status(first, app.out.style());
+            let more = others.iter().map(|view| upgrade::status(view, app.out.style()));
+            more.fold(page, |page, more| page.gap().page(more))
         }
-    })?;
-    Ok(Outcome::Done)
+    })
 }
 
 fn find<'a>(items: &'a [UpgradeView], name: &str) -> Option<&'a UpgradeView> {

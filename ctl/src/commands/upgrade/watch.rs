@@ -9,6 +9,7 @@ use super::Target;
 use crate::App;
 use crate::client::{Client, Event};
 use crate::error::{Ending, EndingCode, Failure, Outcome};
+use crate::output::Page;
 use crate::output::progress::Progress;
 use crate::output::upgrade::status;
 
@@ -67,10 +68,7 @@ pub(in crate::commands) async fn follow(
     let Some(last) = last else {
         return Err(Problem::new(Code::Failed, format!("{name} was never shown")).into());
     };
-    if !app.out.is_json() {
-        let style = app.out.style();
-        app.out.event(&serde_json::Value::Null, || format!("\n{}", status(&last, style)))?;
-    }
+    app.out.page(Page::default().gap().page(status(&last, app.out.style())))?;
     ended(app, &last)
 }
 

@@ -2,7 +2,7 @@
 
 use trireme_proto::wire::ListUsersRequest;
 
-use super::super::get::Consistency;
+use super::super::look::{Look, look};
 use crate::App;
 use crate::error::{Failure, Outcome};
 use crate::output::people;
@@ -13,16 +13,15 @@ pub struct Args {
     /// Only this person
     name: Option<String>,
 
-    /// How sure the answer must be
-    #[arg(long, value_enum, default_value_t)]
-    consistency: Consistency,
+    #[command(flatten)]
+    look: Look,
 }
 
 /// Lists people.
 pub(super) async fn run(app: &App, args: Args) -> Result<Outcome, Failure> {
-    let consistency = args.consistency.into();
+    let consistency = args.look.consistency.into();
     let request = ListUsersRequest { name: args.name.unwrap_or_default(), consistency };
-    let reply = app.client()?.list_users(request).await?;
-    app.out.reply(&reply, people::users)?;
-    Ok(Outcome::Done)
+    let client = app.client()?;
+    let print = async || app.out.reply(&client.list_users(request.clone()).await?, people::users);
+    look(app, args.look.again, print).await
 }

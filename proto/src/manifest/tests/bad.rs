@@ -261,7 +261,7 @@ name: web
 nodes: {labels: {role: web}}
 driver: {}
 ",
-        &["4:9: driver needs one of `process`, `compose`: write exactly one of them"],
+        &["4:9: driver needs one of `process`, `compose`, `systemd`: write exactly one of them"],
     );
 }
 
@@ -300,20 +300,6 @@ upgrade:
             "10:32: bake field `fleet` is not supported by this version: leave it out; \
              supported are `region`",
         ],
-    );
-}
-
-#[test]
-fn refuses_drivers_of_later_features() {
-    assert_refused(
-        "\
-kind: Service
-name: web
-nodes: {labels: {role: web}}
-driver: {systemd: {unit: web}}
-",
-        &["4:10: driver field `systemd` is not supported by this version: leave it out; \
-             supported are `process`, `compose`"],
     );
 }
 
@@ -398,8 +384,8 @@ name: web
 nodes: {labels: {role: web}}
 driver: process
 ",
-        &["4:9: `driver` must be a map with the fields `process`, `compose`, not `process`: \
-             write its fields below it, such as `process: …`"],
+        &["4:9: `driver` must be a map with the fields `process`, `compose`, `systemd`, not \
+             `process`: write its fields below it, such as `process: …`"],
     );
 }
 

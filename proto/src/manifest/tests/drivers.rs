@@ -104,6 +104,40 @@ fn projects_and_files_that_cannot_be_are_refused() {
     }
 }
 
+/// DVN-11: a unit is named in full, and a release of it is a file and what to run.
+#[test]
+fn dvn_11_a_unit_and_its_program_are_read() {
+    let yaml = driver("systemd: {unit: \"dvn@{region}.service\"}");
+    let file = release(&format!(
+        "artifact: {{url: \"file:///a\", sha256: \"{DIGEST}\"}}\nargv: [\"{{artifact}}\", -v]\n"
+    ));
+    let objects = objects(&format!("{yaml}---\n{file}"));
+    let [Object::Service(service), Object::Release(release)] = &objects[..] else {
+        panic!("not a service and a release: {objects:?}")
+    };
+    let Driver::Systemd(systemd) = &service.driver else { panic!("not systemd") };
+    assert_eq!(systemd.unit, "dvn@{region}.service");
+    assert_eq!(service.driver.stop_timeout(), Span::secs(90));
+    assert_eq!(release.fits(&service.driver), Ok(()));
+    let image = super::objects(&images(&format!("r.example/api@sha256:{DIGEST}")));
+    let Object::Release(image) = &image[0] else { panic!("not a release") };
+    let misfit = image.fits(&service.driver).unwrap_err();
+    assert_eq!(misfit.to_string(), "driver systemd needs a release with `artifact` and `argv`");
+}
+
+#[test]
+fn units_that_cannot_be_are_refused() {
+    for unit in ["", "web", ".service", "web.socket", "../web.service", "-H.service", "a b.service"]
+    {
+        let written = driver(&format!("systemd: {{unit: \"{unit}\"}}"));
+        let message = format!(
+            "5:19: `{unit}` cannot be the name of a unit that runs a service: write the whole of \
+             it, such as web.service or web@{{region}}.service"
+        );
+        assert_refused(&written, &[&message]);
+    }
+}
+
 #[test]
 fn a_release_that_the_driver_cannot_run_is_refused() {
     let image = images(&format!("r.example/api@sha256:{DIGEST}"));

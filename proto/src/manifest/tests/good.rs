@@ -215,7 +215,7 @@ fn dvn_32_a_refused_manifest_is_a_usage_problem_with_every_finding() {
           "web.yaml:8:1: release has no field `chekcs`: its fields are `argv`, `artifact`, `env`, `images`, `kind`, `service`, `version`",
           "web.yaml:9:10: `2` is not a name of the environment: use letters, digits and _, not a digit first"
         ],
-        "hint": "correct the manifest; trictl explain KIND.FIELD tells what a field takes",
+        "hint": "correct the manifest; `trictl explain KIND.FIELD` tells what a field takes",
         "retryable": false
       },
       {
