@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::docker::Engine;
 
 /// Longest wait until systemd has booted.
-const BOOT_WAIT: Duration = Duration::from_secs(60);
+const BOOT_WAIT: Duration = Duration::from_mins(1);
 /// Time between looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Says that a process runs on such a host.

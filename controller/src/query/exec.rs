@@ -90,7 +90,7 @@ async fn begin(
     getrandom::fill(&mut random).map_err(|error| {
         Problem::new(Code::Failed, format!("the system's random source failed: {error}"))
     })?;
-    let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = random.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let step = ExecStep::Begin {
         id: id.clone(),
         service: request.service.clone(),

@@ -188,7 +188,7 @@ impl Drop for Guard {
         if let Some(held) = &held {
             held.kill_group();
         }
-        #[expect(clippy::disallowed_methods, reason = "ends when nothing of the run is left")]
+        // Ends when nothing of the run is left.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { remains.clear(held.as_deref()).await });
         }

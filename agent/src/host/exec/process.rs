@@ -122,7 +122,7 @@ fn read(pipe: Option<OwnedFd>, number: u32) -> BoxStream<'static, (u32, Bytes)> 
         return stream::empty().boxed();
     };
     let pieces =
-        stream::unfold((pipe, vec![0; READ_BYTES]), async move |(mut pipe, mut buffer)| {
+        stream::unfold((pipe, vec![0; READ_BYTES]), move |(mut pipe, mut buffer)| async move {
             let read = pipe.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
             Some(((number, Bytes::copy_from_slice(&buffer[..read])), (pipe, buffer)))
         });
