@@ -92,6 +92,16 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("context remove", &["trictl context remove prod"]),
     ("controller status", &["trictl controller status"]),
     ("controller transfer", &["trictl controller transfer --to c2"]),
+    (
+        "controller add",
+        &["trictl controller add c4 --peer c4.example:7441 --reason \"five survive two\""],
+    ),
+    ("controller remove", &["trictl controller remove c4 --confirm c4 --reason \"too many\""]),
+    (
+        "controller replace",
+        &["trictl controller replace c1 c4 --peer c4.example:7441 --reason \"new host\""],
+    ),
+    ("controller repair", &["trictl controller repair c2 --reason \"new disk\""]),
     ("audit list", &["trictl audit list --actor user/jane.doe --action upgrade"]),
     ("audit verify", &["trictl audit verify"]),
     ("audit export", &["trictl audit export --out audit.ndjson --checkpoints signed.ndjson"]),
