@@ -64,8 +64,18 @@ impl OperatorApi {
         let remove = goes.map(|name| parse::<ControllerId>("controller", name)).transpose()?;
         let add = if comes {
             let name = parse::<ControllerId>("controller", &asked.name)?;
-            let met = self.meet(&name, &asked.peer, purpose).await;
-            Some(Box::new(met.map_err(|problem| status(&problem))?))
+            match self.meet(&name, &asked.peer, purpose).await {
+                Ok(newcomer) => Some(Box::new(newcomer)),
+                Err(problem) => {
+                    let action = verb.as_str().to_owned();
+                    let body = Body::Refuse { action, target, problem: problem.clone() };
+                    if !asked.dry_run {
+                        // What is refused here is recorded as what apply refuses.
+                        self.change(&allowed, None, false, body).await?;
+                    }
+                    return Err(status(&problem));
+                }
+            }
         } else {
             None
         };
@@ -103,7 +113,8 @@ impl OperatorApi {
                 let message = format!("{name} does not say what it is");
                 Problem::new(Code::Unreachable, message).because(problem.message).hint(
                     "start it with a certificate of this fleet: `trireme-controller request`, \
-                     `trictl ca sign-controller`, `trireme-controller install`, \
+                     `trictl ca sign-controller --name NAME --request FILE`, \
+                     `trireme-controller install`, \
                      `trireme-controller run`",
                 )
             })?;

@@ -299,8 +299,10 @@ pub fn judge(
         && group.is_there(one.raft_id)
     {
         let message = format!("controller {} answers: there is nothing to repair", one.name);
-        return Err(Problem::refused("controllers.alive", message)
-            .hint("another host takes its place with: trictl controller replace"));
+        return Err(Problem::refused("controllers.alive", message).hint(
+            "another host takes its place with: trictl controller replace CONTROLLER NAME \
+                 --peer HOST:PORT --reason WHY",
+        ));
     }
     let mut after = fleet.controllers.clone();
     after.retain(|_, one| Some(one.raft_id) != gone);
@@ -349,7 +351,7 @@ fn known_before(
         return Ok(());
     }
     if fleet.controllers.contains_key(name) {
-        let hint = "one whose disk was emptied comes back with: trictl controller repair";
+        let hint = "after its disk was emptied: trictl controller repair CONTROLLER --reason WHY";
         return refused(format!("there is a controller {name} already"), hint);
     }
     if fleet.denied.contains_key(&format!("controller/{name}")) {

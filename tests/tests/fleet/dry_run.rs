@@ -140,6 +140,17 @@ impl Trial<'_> {
         self.twice("freeze off", &why).await.exits(0);
     }
 
+    /// Who does not answer cannot come, and who answers needs no repair; those who can go, go.
+    async fn controllers(&mut self, other: &str) {
+        let (why, nowhere) = (["--reason", "work"], ["--peer", "127.0.0.1:9"]);
+        let new = ["c-new", nowhere[0], nowhere[1], why[0], why[1]];
+        self.twice("controller add", &new).await.exits(6);
+        self.twice("controller replace", &[&[other][..], &new].concat()).await.exits(6);
+        self.twice("controller repair", &[other, why[0], why[1]]).await.exits(10);
+        let nobody = ["nobody", "--confirm", "nobody", why[0], why[1]];
+        self.twice("controller remove", &nobody).await.exits(9);
+    }
+
     /// Does it with a service, and waits for the end.
     async fn operate(&mut self, leaf: &str) {
         let run = self.twice(leaf, &[WEB, "--node", "aws-1"]).await.exits(0).json();
@@ -211,6 +222,7 @@ async fn a_dry_run_of_any_change_leaves_no_trace_and_is_refused_as_the_change_is
         let other = other.name.to_string();
         trial.twice("controller transfer", &["--to", &other]).await.exits(0);
         trial.twice("controller transfer", &["--to", "nobody"]).await;
+        trial.controllers(&other).await;
         let remove = ["gcp-1", "--reason", "gone", "--confirm", "gcp-1"];
         trial.twice("node remove", &remove).await;
         assert_eq!(trial.tried, expected(), "what is tried and what there is");
