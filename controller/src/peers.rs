@@ -305,6 +305,16 @@ impl Peers {
         Ok(answer.into_inner().index)
     }
 
+    /// Asks another controller something, and returns whether it refuses to listen to this one.
+    async fn is_denied_by(&self, name: &ControllerId) -> bool {
+        let Ok(mut client) = self.client(name) else { return false };
+        let asked = client.read_index(ReadIndexRequest {});
+        let answer = tokio::time::timeout(ASK_TIMEOUT, asked).await;
+        answer.is_ok_and(|answer| {
+            answer.is_err_and(|status| status.code() == RpcCode::PermissionDenied)
+        })
+    }
+
     /// Keeps connections to all of them open until cancelled: a new leader asks them at once, and
     /// one whose wall clock has jumped could not make a new one.
     async fn keep_open(self, stop: CancellationToken) {
@@ -314,11 +324,8 @@ impl Peers {
         while stop.run_until_cancelled(every.tick()).await.is_some() {
             let names = self.names();
             // What is answered does not matter, unless they say that this one is no controller.
-            let answers = join_all(names.iter().map(|name| self.read_index(name))).await;
-            let denied = |answer: &Result<u64, Problem>| {
-                answer.as_ref().is_err_and(|problem| problem.code == Code::Denied)
-            };
-            let denying = answers.iter().filter(|answer| denied(answer)).count();
+            let answers = join_all(names.iter().map(|name| self.is_denied_by(name))).await;
+            let denying = answers.iter().filter(|denied| **denied).count();
             rounds = if denying > names.len() / 2 { rounds + 1 } else { 0 };
             if rounds >= DENIED_ROUNDS {
                 self.0.shut_out.send_replace(true);
@@ -368,15 +375,15 @@ pub(crate) fn silent(peer: &ControllerId, how: &str) -> Problem {
 }
 
 /// Returns the problem that a status carries, or the one that it is.
+///
+/// Whom a controller refuses to listen to is this one, never the person whose request is passed on:
+/// somebody else can be asked in its place.
 pub(crate) fn problem_of(status: &Status, peer: &ControllerId) -> Problem {
+    if matches!(status.code(), RpcCode::PermissionDenied | RpcCode::Unauthenticated) {
+        return silent(peer, &format!("does not listen to this one: {}", status.message()));
+    }
     if let Ok(problem) = serde_json::from_slice(status.details()) {
         return problem;
     }
-    let code = match status.code() {
-        RpcCode::PermissionDenied | RpcCode::Unauthenticated => Code::Denied,
-        _ => Code::Unreachable,
-    };
-    let mut problem = Problem::new(code, format!("controller {peer}: {}", status.message()));
-    problem.retryable = code == Code::Unreachable;
-    problem
+    silent(peer, &format!("cannot be asked: {}", status.message()))
 }

@@ -75,7 +75,7 @@ impl<'e> Host<'e> {
             "--env=container=docker",
             "--stop-signal=SIGRTMIN+3",
             "--tmpfs=/run",
-            "--tmpfs=/tmp:mode=1777",
+            "--tmpfs=/tmp",
         ];
         args.extend(mounts.iter().flat_map(|mount| ["--volume", mount]));
         args.extend([image.as_str(), "--unit=trireme-test.target"]);

@@ -98,7 +98,10 @@ fn refused(error: &ExecError) -> Problem {
     let code = match error {
         ExecError::NotAllowed(_) => Code::Denied,
         ExecError::Again(_) => Code::Conflict,
-        ExecError::Nameless | ExecError::Which(_) | ExecError::Entrypoint(_) => Code::Usage,
+        ExecError::Unit(_)
+        | ExecError::Nameless
+        | ExecError::Which(_)
+        | ExecError::Entrypoint(_) => Code::Usage,
         ExecError::Unknown(_) | ExecError::NoneRuns(_) => Code::NotFound,
         ExecError::Spawn { .. } | ExecError::Engine(_) | ExecError::Host(_) => Code::Failed,
     };

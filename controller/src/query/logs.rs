@@ -444,5 +444,5 @@ impl Reading {
 
 fn event<T: Serialize>(value: &T) -> Event {
     let json = serde_json::to_vec(value).expect("events are plain values").into();
-    Event { json }
+    Event { json, ..Event::default() }
 }

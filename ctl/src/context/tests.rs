@@ -1,5 +1,7 @@
 //! What is said of contexts that cannot be used, and whose word wins.
 
+use std::collections::BTreeMap;
+
 use trireme_proto::keyfile::{write_private, write_public};
 
 use super::*;
@@ -103,4 +105,41 @@ fn a_written_context_is_read_back() {
     let read = Context::resolve(&global).unwrap();
     assert_eq!((read.name.as_str(), &read.controllers), ("prod", &context.controllers));
     assert_eq!(read.certificate, dir.path().join("it's.crt"));
+}
+
+#[test]
+fn where_the_controllers_are_is_kept_unless_somebody_has_a_way_of_his_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yaml");
+    let entry = |controllers: &[&str], enrol: &str| Entry {
+        controllers: controllers.iter().map(|one| (*one).to_owned()).collect(),
+        ca: "root.pem".into(),
+        certificate: "user.pem".into(),
+        key: "user.key".into(),
+        protected: false,
+        login: Some(Login {
+            user: "ann".to_owned(),
+            id: "x".to_owned(),
+            enrol: vec![enrol.to_owned()],
+        }),
+    };
+    let contexts = BTreeMap::from([
+        ("prod".to_owned(), entry(&["c1:2", "c2:2"], "c1:3")),
+        ("tunnel".to_owned(), entry(&["localhost:9"], "localhost:8")),
+    ]);
+    File { current: None, contexts }.write(&path).unwrap();
+    let told = ["c2:2".to_owned(), "c4:2".to_owned()];
+    let enrol = ["c1:3".to_owned(), "c4:3".to_owned()];
+    for name in ["prod", "tunnel"] {
+        let global =
+            Global { config: Some(path.clone()), context: Some(name.into()), ..Global::default() };
+        Context::resolve(&global).unwrap().moved(&told, &enrol).unwrap();
+        // Addresses on the command line are kept nowhere.
+        let given = Global { controllers: vec!["c2:2".to_owned()], ..global };
+        Context::resolve(&given).unwrap().moved(&["c9:2".to_owned()], &[]).unwrap();
+    }
+    let kept = File::read(&path).unwrap().contexts;
+    assert_eq!(kept["prod"].controllers, told);
+    assert_eq!(kept["prod"].login.as_ref().unwrap().enrol, enrol);
+    assert_eq!(kept["tunnel"], entry(&["localhost:9"], "localhost:8"));
 }

@@ -10,6 +10,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::lines::visible;
 use super::page::Look;
+use super::style::Color;
 
 /// Columns of the screen between two of a table.
 const GAP: usize = 2;
@@ -21,6 +22,8 @@ const CUT_MIN: usize = 8;
 pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
+    /// Colours of rows; those without have none.
+    colors: Vec<Option<Color>>,
     empty: &'static str,
 }
 
@@ -41,7 +44,8 @@ pub fn table<const N: usize>(
 ) -> Table {
     let column = |heading| Column { heading, cut: false, wide: false };
     let columns = header.into_iter().map(column).collect();
-    Table { columns, rows: rows.into_iter().map(Vec::from).collect(), empty }
+    let rows = rows.into_iter().map(Vec::from).collect();
+    Table { columns, rows, colors: Vec::new(), empty }
 }
 
 impl Table {
@@ -55,6 +59,13 @@ impl Table {
     #[must_use]
     pub fn wide(self, headings: &[&str]) -> Self {
         self.mark(headings, |column| column.wide = true)
+    }
+
+    /// Gives rows a colour by what they say.
+    #[must_use]
+    pub fn colored(mut self, color: impl Fn(&[String]) -> Option<Color>) -> Self {
+        self.colors = self.rows.iter().map(|row| color(row)).collect();
+        self
     }
 
     fn mark(mut self, headings: &[&str], mark: impl Fn(&mut Column)) -> Self {
@@ -87,7 +98,12 @@ impl Table {
             let cells = line.iter().zip(&widths).map(|(cell, &width)| padded(cell, width));
             cells.collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned()
         });
-        drawn.collect::<Vec<_>>().join("\n")
+        // The first line is that of the headings.
+        let colors = std::iter::once(None).chain(self.colors.iter().copied());
+        let painted = drawn.zip(colors.chain(std::iter::repeat(None))).map(|(line, color)| {
+            color.map_or_else(|| line.clone(), |color| look.style.paint(color, &line))
+        });
+        painted.collect::<Vec<_>>().join("\n")
     }
 }
 

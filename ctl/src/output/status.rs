@@ -3,6 +3,7 @@
 use trireme_proto::view::status::{FleetStatusView, HealthHere, ServiceHere};
 
 use super::look::{bytes, percent};
+use super::page::Page;
 use super::style::{Color, Style};
 use super::table::{self, NONE, table};
 use super::upgrade;
@@ -13,23 +14,22 @@ pub const SILENT_SHOWN: usize = 10;
 const LINES: usize = 10;
 
 /// Returns how the fleet stands.
-pub fn fleet(view: &FleetStatusView, style: Style) -> String {
-    let mut lines = vec![head(view, style)];
-    lines.extend(view.attention.iter().map(|line| style.paint(Color::Bad, &format!("! {line}"))));
-    if view.freeze.remark.is_some() {
-        lines.push(style.paint(Color::Bad, &format!("! {}", table::freeze(&view.freeze))));
+pub fn fleet(view: &FleetStatusView, style: Style) -> Page {
+    let mut page = Page::from(head(view, style));
+    for line in &view.attention {
+        page = page.line(style.paint(Color::Bad, &format!("! {line}")));
     }
-    lines.push(String::new());
+    if view.freeze.remark.is_some() {
+        page = page.line(style.paint(Color::Bad, &format!("! {}", table::freeze(&view.freeze))));
+    }
     let header = ["SERVICE", "REGION", "HEALTH", "READY", "VERSION", "CPU", "MEMORY", "UPGRADE"];
     let rows = view.items.iter().map(service).collect();
-    lines.push(colored(
-        &table(header, rows, "nothing is declared: see `trictl apply --help`"),
-        style,
-    ));
+    let services = table(header, rows, "nothing is declared: see `trictl apply --help`");
+    let mut page = page.gap().table(services.colored(color));
     let alerts = view.alerts.iter().map(|one| {
         format!("{} {} {} for {}: {}", one.severity, one.rule, one.state, one.lasted, one.summary)
     });
-    section(&mut lines, "ALERTS", alerts.collect());
+    page = section(page, "ALERTS", alerts.collect());
     let upgrades = view.upgrades.iter().map(|one| {
         let passed = one.waves.iter().filter(|wave| wave.state == "passed").count();
         let waits = one.waiting.first().map(|why| format!("; waits for {}", upgrade::reason(why)));
@@ -37,9 +37,8 @@ pub fn fleet(view: &FleetStatusView, style: Style) -> String {
         let head = upgrade::header(one, Style::PLAIN);
         format!("{head}, {passed} of {} waves passed{waits}", one.waves.len())
     });
-    section(&mut lines, "UNDER WAY", upgrades.collect());
-    section(&mut lines, "PUT ASIDE", aside(view));
-    lines.join("\n")
+    page = section(page, "UNDER WAY", upgrades.collect());
+    section(page, "PUT ASIDE", aside(view))
 }
 
 fn head(view: &FleetStatusView, style: Style) -> String {
@@ -77,24 +76,16 @@ fn service(item: &ServiceHere) -> [String; 8] {
     ]
 }
 
-/// Returns the table with the lines in colour that need a look.
-fn colored(text: &str, style: Style) -> String {
-    let line = |line: &str| {
-        let is = |health: HealthHere| {
-            line.split_ascii_whitespace().nth(2) == Some(health.to_string().as_str())
-        };
-        let color = if is(HealthHere::Down) {
-            Color::Bad
-        } else if is(HealthHere::Degraded) {
-            Color::Busy
-        } else if is(HealthHere::Stopped) {
-            Color::Dim
-        } else {
-            return line.to_owned();
-        };
-        style.paint(color, line)
-    };
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
+/// Returns the colour of a service that needs a look.
+fn color(row: &[String]) -> Option<Color> {
+    let is = |health: HealthHere| row[2] == health.to_string();
+    if is(HealthHere::Down) {
+        Some(Color::Bad)
+    } else if is(HealthHere::Degraded) {
+        Some(Color::Busy)
+    } else {
+        is(HealthHere::Stopped).then_some(Color::Dim)
+    }
 }
 
 fn aside(view: &FleetStatusView) -> Vec<String> {
@@ -114,17 +105,17 @@ fn aside(view: &FleetStatusView) -> Vec<String> {
     drains.chain(cordons).chain(overrides).collect()
 }
 
-fn section(lines: &mut Vec<String>, name: &str, mut found: Vec<String>) {
+fn section(page: Page, name: &str, mut found: Vec<String>) -> Page {
     if found.is_empty() {
-        return;
+        return page;
     }
     let more = found.len().saturating_sub(LINES);
     found.truncate(LINES);
-    lines.push(format!("\n{name}"));
-    lines.extend(found.into_iter().map(|line| format!("  {}", super::lines::visible(&line))));
-    if more > 0 {
-        lines.push(format!("  and {more} more"));
+    let mut page = page.gap().line(name);
+    for line in found {
+        page = page.line(format!("  {}", super::lines::visible(&line)));
     }
+    if more > 0 { page.line(format!("  and {more} more")) } else { page }
 }
 
 #[cfg(test)]

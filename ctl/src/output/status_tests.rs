@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use trireme_proto::query::Totals;
 use trireme_proto::view::{ControllerView, ControllersView, FreezeView};
 
+use super::super::page::Look;
 use super::*;
 
 fn here(region: &str, health: HealthHere, ready: usize, answered: usize) -> ServiceHere {
@@ -33,6 +34,10 @@ fn controller(name: &str, role: &str) -> ControllerView {
         address: String::new(),
         applied: None,
         agents: None,
+        peer: String::new(),
+        votes: true,
+        lag: None,
+        version: None,
     }
 }
 
@@ -49,6 +54,8 @@ fn view() -> FleetStatusView {
             term: 3,
             leader: Some("c-aws".parse().unwrap()),
             items: vec![controller("c-aws", "leader"), controller("c-gcp", "unreachable")],
+            change: None,
+            changed: None,
         },
         nodes: BTreeMap::from([("lost".to_owned(), 1), ("ready".to_owned(), 5)]),
         upgrades: Vec::new(),
@@ -76,12 +83,13 @@ web      aliyun  serving   2/2    1.0.0:1,1.1.0:1  12.5%   5.0MiB   <none>
 
 PUT ASIDE
   node/aws-1 cordoned by user/ann: \\u{1b}[2J";
-    assert_eq!(fleet(&view(), Style::PLAIN), expected);
+    assert_eq!(fleet(&view(), Style::PLAIN).to_string(), expected);
 }
 
 #[test]
 fn what_needs_a_look_is_in_colour() {
-    let text = fleet(&view(), Style { color: true, live: true });
+    let style = Style { color: true, live: true, width: None };
+    let text = fleet(&view(), style).render(Look { style, ..Look::PLAIN });
     assert!(text.contains("\x1b[31mweb      gcp     down"), "{text}");
     assert!(text.contains("\nweb      aliyun  serving"), "{text}");
 }

@@ -86,9 +86,9 @@ fn upgrades_grants_and_controllers_are_one_line_each() {
     });
     assert_snapshot!(controllers(&read(group)), @r"
     fleet prod, term 3, leader c1
-    NAME  REGION  ROLE         ADDRESS         APPLIED    AGENTS
-    c1    aws     leader       127.1.0.1:7443  12         2
-    c2    gcp     unreachable  127.2.0.1:7443  <unknown>  <unknown>
+    NAME  REGION  ROLE         ADDRESS         ID  APPLIED    LAG        AGENTS     VERSION
+    c1    aws     leader       127.1.0.1:7443  1   12         <unknown>  2          <none>
+    c2    gcp     unreachable  127.2.0.1:7443  2   <unknown>  <unknown>  <unknown>  <none>
     ");
 }
 

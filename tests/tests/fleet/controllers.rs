@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use trireme_ctl::client::Client;
 use trireme_proto::id::ControllerId;
 use trireme_proto::time::Span;
@@ -22,7 +22,7 @@ const OPERATORS: usize = 4;
 
 /// Operators who ask for changes and look at the fleet, again and again.
 struct Load {
-    stop: CancellationToken,
+    stop: DropGuard,
     operators: JoinHandle<Vec<(u64, Vec<String>)>>,
 }
 
@@ -38,12 +38,12 @@ impl Load {
             let all = clients.iter().map(|client| operate(client, &told));
             runtime.unwrap().block_on(join_all(all))
         });
-        Self { stop, operators }
+        Self { stop: stop.drop_guard(), operators }
     }
 
     /// Stops it; fails unless every request was answered.
     async fn end(self) -> u64 {
-        self.stop.cancel();
+        drop(self.stop);
         let mut all = 0;
         for (asked, failed) in self.operators.await.unwrap() {
             assert_eq!(failed, Vec::<String>::new(), "of {asked} requests");
@@ -143,10 +143,12 @@ async fn replacing_all_three_controllers_under_load_fails_nothing_and_repeats_no
         assert_eq!(names(&list), ["c-aliyun-2", "c-aws-2", "c-gcp-2"]);
         assert!(list.items.iter().all(|one| one.votes), "{list:#?}");
         let leader = list.leader.clone().unwrap();
-        for node in rig.nodes_told_by(&leader).await.unwrap() {
-            let to = node.connected_to.map(|name| name.to_string());
-            assert!(to.is_some_and(|to| names(&list).contains(&to)), "{node:?}", node = node.name);
-        }
+        until("agents connected to the new ones", async || {
+            let nodes = rig.nodes_told_by(&leader).await?;
+            let is_new = |to: &ControllerId| names(&list).contains(&to.to_string());
+            nodes.iter().all(|node| node.connected_to.as_ref().is_some_and(is_new)).then_some(())
+        })
+        .await;
 
         // One that did not hear of it stands for election, is denied by everybody, and ends.
         let term = list.term;

@@ -29,6 +29,8 @@ const FILE: &str = "\
 Description=Gateway
 [Service]
 User=nobody
+RuntimeDirectory=gateway
+WorkingDirectory=/run/gateway
 Restart=on-failure
 RestartSec=100ms
 ";
@@ -79,7 +81,7 @@ fn serves(rig: &Rig, version: &str) -> String {
     let work = rig.file(&format!("{version}.json"), &work);
     let trictl = program("trictl");
     let (trictl, work) = (trictl.display(), work.display());
-    format!("cd /tmp && exec {trictl} demo-service --release {work} --listen \"$1\"")
+    format!("exec {trictl} demo-service --release {work} --listen \"$1\"")
 }
 
 /// Makes a program that stands for the agent's: it becomes the agent on the host of the node whose

@@ -55,6 +55,9 @@ pub enum ExecError {
     /// The service was never here.
     #[error("nothing of {0} was ever started on this node")]
     Unknown(ServiceId),
+    /// It is a unit: its user and its sandbox are systemd's to give, and the agent's own are others.
+    #[error("{0} is a unit of systemd: programs are not run beside units yet; log in to the node")]
+    Unit(ServiceId),
     /// Several containers run, and none or an unknown one was named.
     #[error("name one of the containers that run with --container: {0}")]
     Which(String),
@@ -204,10 +207,12 @@ impl Machine {
             return Err(ExecError::Nameless);
         }
         let unit = self.unit(service).ok_or_else(|| ExecError::Unknown(service.clone()))?;
-        let made = question.debug.then(|| match unit.kind {
-            Kind::Process => Made::Dir(unit.dir.file(&format!("debug-{id}"))),
-            Kind::Compose => Made::Container(format!("trireme-debug-{id}")),
-        });
+        let made = match (unit.kind, question.debug) {
+            (Kind::Systemd, _) => return Err(ExecError::Unit(service.clone())),
+            (_, false) => None,
+            (Kind::Process, true) => Some(Made::Dir(unit.dir.file(&format!("debug-{id}")))),
+            (Kind::Compose, true) => Some(Made::Container(format!("trireme-debug-{id}"))),
+        };
         if !self.once().begin(id, made.clone()).await? {
             return Err(ExecError::Again(id.clone()));
         }
@@ -215,6 +220,7 @@ impl Machine {
         let remains = Arc::new(self.remains(id, made));
         let guard = Guard { remains, held: None, cleared: false };
         let run = match (unit.kind, question.debug) {
+            (Kind::Systemd, _) => Err(ExecError::Unit(service.clone())),
             (Kind::Process, _) => process::start(self, &unit.dir, question, guard).await,
             (Kind::Compose, false) => container::start(self, &unit.dir, question, guard).await,
             (Kind::Compose, true) => container::debug(self, &unit.dir, question, guard).await,

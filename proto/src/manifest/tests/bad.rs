@@ -192,8 +192,10 @@ nmae: aws
     );
     assert_refused(
         &service("replicas: 3\n"),
-        &["5:1: service has no field `replicas`: its fields are `checks`, `driver`, `kind`, \
-             `logs`, `name`, `nodes`, `serving`, `traffic`, `upgrade`"],
+        &[
+            "5:1: service has no field `replicas`: its fields are `by_hand`, `checks`, `driver`, `kind`, \
+             `logs`, `name`, `nodes`, `serving`, `traffic`, `upgrade`",
+        ],
     );
     assert_refused(
         &service(
@@ -268,7 +270,7 @@ fn refuses_fields_of_later_features_by_name() {
     assert_refused(
         &service("backups: []\n"),
         &["5:1: service field `backups` is not supported by this version: leave it out; \
-             supported are `checks`, `driver`, `kind`, `logs`, `name`, `nodes`, \
+             supported are `by_hand`, `checks`, `driver`, `kind`, `logs`, `name`, `nodes`, \
              `serving`, `traffic`, `upgrade`"],
     );
     assert_refused(

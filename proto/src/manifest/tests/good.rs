@@ -139,7 +139,7 @@ fn every_document_is_read_whatever_is_wrong_with_others() {
         &error,
         &[
             "2:7: this is not YAML: unclosed bracket '[': close the bracket",
-            "8:1: service has no field `replicas`: its fields are `checks`, `driver`, `kind`, \
+            "8:1: service has no field `replicas`: its fields are `by_hand`, `checks`, `driver`, `kind`, \
              `logs`, `name`, `nodes`, `serving`, `traffic`, `upgrade`",
             "10:1: region needs `name`: add `name`, a name of a-z, 0-9 and -: Name of the region.",
         ],
