@@ -25,8 +25,9 @@ fn helps(command: &Command, found: &mut BTreeSet<String>) {
         for arg in command.get_arguments() {
             add(arg.get_help());
             add(arg.get_long_help());
-            let values = arg.get_possible_values();
-            values.iter().for_each(|value| add(value.get_help()));
+            for value in arg.get_possible_values() {
+                add(value.get_help());
+            }
         }
         command.get_subcommands().for_each(|inner| helps(inner, found));
     }

@@ -74,7 +74,8 @@ fn sources() -> Vec<PathBuf> {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let tests = name == "tests.rs" || name.ends_with("_tests.rs");
         let tests = tests || path.parent().is_some_and(|dir| dir.ends_with("tests"));
-        if name.ends_with(".rs") && !tests && name != "fixture.rs" {
+        let source = path.extension().is_some_and(|extension| extension == "rs");
+        if source && !tests && name != "fixture.rs" {
             found.push(path);
         }
     }
@@ -88,10 +89,12 @@ fn told(source: &str) -> String {
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
     let mut text = String::new();
     for line in lines {
-        match line.strip_suffix('\\') {
-            Some(start) => text += if text.ends_with('\n') { start } else { start.trim_start() },
-            None if text.ends_with('\n') || text.is_empty() => text += &format!("{line}\n"),
-            None => text += &format!("{}\n", line.trim_start()),
+        let goes_on = line.strip_suffix('\\');
+        let part = goes_on.unwrap_or(line);
+        let begins = text.is_empty() || text.ends_with('\n');
+        text += if begins { part } else { part.trim_start() };
+        if goes_on.is_none() {
+            text.push('\n');
         }
     }
     text

@@ -37,6 +37,7 @@ const NO_DRY_RUN: &[(&str, &str)] = &[
     ("review list", "reads"),
     ("service status", "reads"),
     ("service top", "reads"),
+    ("status", "reads"),
     ("service logs", "reads"),
     ("region list", "reads"),
     ("freeze status", "reads"),
@@ -119,8 +120,10 @@ fn example_of_each(also: &[&str]) -> Vec<(String, Vec<String>)> {
         let line = line.unwrap_or_else(|| panic!("trictl {leaf} has no line in examples.rs"));
         let mut words = split(line).split_off(1);
         let yes = command.get_arguments().any(|arg| arg.get_long() == Some("yes"));
-        words.extend(yes.then(|| "--yes".to_owned()));
-        words.extend(also.iter().map(|word| (*word).to_owned()));
+        // What stands behind -- is another program's.
+        let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        let also = yes.then_some("--yes").into_iter().chain(also.iter().copied());
+        words.splice(end..end, also.map(str::to_owned));
         (leaf, words)
     };
     leaves().into_iter().map(example).collect()

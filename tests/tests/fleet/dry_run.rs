@@ -39,8 +39,11 @@ impl Trial<'_> {
     /// Asks for a change as a dry run and in earnest; returns the latter.
     async fn twice(&mut self, leaf: &str, rest: &[&str]) -> Run {
         let words: Vec<&str> = leaf.split(' ').chain(rest.iter().copied()).collect();
+        // What stands behind -- is another program's.
+        let end = words.iter().position(|word| *word == "--").unwrap_or(words.len());
         let before = self.changes().await;
-        let dry = self.rig.trictl(&[&words[..], &["--dry-run"]].concat()).await;
+        let dry = [&words[..end], &["--dry-run"], &words[end..]].concat();
+        let dry = self.rig.trictl(&dry).await;
         assert_eq!(self.changes().await, before, "{words:?} --dry-run has changed something");
         let real = self.rig.trictl(&words).await;
         assert_eq!(dry.code, real.code, "{words:?}: {dry:#?} but {real:#?}");
@@ -213,6 +216,10 @@ async fn a_dry_run_of_any_change_leaves_no_trace_and_is_refused_as_the_change_is
         trial.controllers().await;
         trial.people().await;
         trial.places().await;
+        let look = ["nothing", "--node", "aws-1", "--reason", "look", "--", "true"];
+        for leaf in ["service exec", "service debug"] {
+            trial.twice(leaf, &look).await.exits(9);
+        }
         for leaf in ["service stop", "service start", "service restart", "service recreate"] {
             trial.operate(leaf).await;
         }
