@@ -94,15 +94,6 @@ impl Trial<'_> {
         self.twice("checklist close", &["weekly", "--note", "none"]).await.exits(9);
     }
 
-    /// Who is not there cannot be taken in, nor sent away.
-    async fn controllers(&mut self) {
-        let (why, peer) = (["--reason", "work"], ["--peer", "127.9.9.9:1"]);
-        self.twice("controller add", &["c9", peer[0], peer[1], why[0], why[1]]).await;
-        self.twice("controller remove", &["c9", "--confirm", "c9", why[0], why[1]]).await;
-        self.twice("controller replace", &["c8", "c9", peer[0], peer[1], why[0], why[1]]).await;
-        self.twice("controller repair", &["c9", why[0], why[1]]).await;
-    }
-
     async fn people(&mut self) {
         self.twice("user add", &["bob", "operator"]).await.exits(0);
         self.twice("user add", &["bob", "operator"]).await;
@@ -213,7 +204,6 @@ async fn a_dry_run_of_any_change_leaves_no_trace_and_is_refused_as_the_change_is
         trial.manifests().await;
         trial.alerts().await;
         trial.checklists().await;
-        trial.controllers().await;
         trial.people().await;
         trial.places().await;
         let look = ["nothing", "--node", "aws-1", "--reason", "look", "--", "true"];
