@@ -37,7 +37,7 @@ pub fn class(action: &str) -> &'static str {
         ("upgrade" | "service" | "region" | "place" | "plan" | "break", _)
         | ("node", "drain" | "return" | "cordon") => "service",
         ("manifest" | "user" | "override" | "fleet" | "grant", _)
-        | ("controller", "transfer" | "add" | "remove" | "replace" | "recover")
+        | ("controller", "transfer" | "add" | "remove" | "replace" | "repair" | "recover")
         | ("node", "remove" | "join") => "config",
         _ => "other",
     }
