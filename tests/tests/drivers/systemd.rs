@@ -61,6 +61,12 @@ fn elsewhere(test: &str, then: impl FnOnce(&Host)) -> bool {
     true
 }
 
+/// Installs the unit; `more` are lines of its `[Service]`.
+fn install(more: &str) {
+    fs::write(UNIT_FILE, PLAIN.replace("Restart=no\n", &format!("Restart=no\n{more}"))).unwrap();
+    systemctl(&["daemon-reload"]);
+}
+
 /// An agent's directory on a host with systemd.
 struct Place {
     root: PathBuf,
@@ -73,15 +79,8 @@ impl Place {
         fs::create_dir_all(&root).unwrap();
         // As the agent's own directory is: nobody else looks into it.
         fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
-        let place = Self { root };
-        place.install(more);
-        place
-    }
-
-    fn install(&self, more: &str) {
-        fs::write(UNIT_FILE, PLAIN.replace("Restart=no\n", &format!("Restart=no\n{more}")))
-            .unwrap();
-        systemctl(&["daemon-reload"]);
+        install(more);
+        Self { root }
     }
 
     fn drivers() -> Drivers {
@@ -336,7 +335,7 @@ async fn what_systemd_says_of_ends_and_starts_is_seen() {
     machine.stop(&web()).await.unwrap();
 
     // One that systemd starts over and over until it has enough; then a good one starts at once.
-    place.install("Restart=always\nRestartSec=10ms\n");
+    install("Restart=always\nRestartSec=10ms\n");
     start(&machine, &place.release("1.3.0", "exit 4\n"), 4).await;
     broken(&machine, "exited with code 4").await;
     assert!(machine.observe(&web()).restart > 0);
@@ -347,7 +346,7 @@ async fn what_systemd_says_of_ends_and_starts_is_seen() {
     machine.stop(&web()).await.unwrap();
 
     // One that says itself when it is ready, and one that has to be killed.
-    place.install("Type=notify\nNotifyAccess=all\n");
+    install("Type=notify\nNotifyAccess=all\n");
     let waits = "while [ ! -e /run/ready ]; do sleep 0.05; done; systemd-notify --ready\n";
     start(&machine, &place.release("1.4.0", &format!("{waits}{RUNS}")), 5).await;
     let unwell = |machine: &Machine| match state(machine) {
@@ -358,7 +357,7 @@ async fn what_systemd_says_of_ends_and_starts_is_seen() {
     fs::write("/run/ready", "").unwrap();
     until("it runs", || runs(&machine)).await;
     machine.stop(&web()).await.unwrap();
-    place.install("");
+    install("");
     let deaf = "trap '' TERM\necho deaf >> /var/lib/said\nwhile :; do sleep 0.05; done\n";
     let mut deaf = place.release("1.5.0", deaf);
     let (unit, stop_timeout) = (UNIT.to_owned(), Span(200));
@@ -486,8 +485,8 @@ fn question() -> LogsQuestion {
     }
 }
 
-fn grep(pattern: &str) -> Option<Grep> {
-    Some(Grep { pattern: pattern.to_owned(), ignore_case: true })
+fn grep(pattern: &str) -> Grep {
+    Grep { pattern: pattern.to_owned(), ignore_case: true }
 }
 
 async fn lines(machine: &Machine, question: LogsQuestion) -> Vec<LogLine> {
@@ -526,9 +525,9 @@ async fn dvn_11_dmp_03_tsp_09_the_journal_of_a_unit_is_read_searched_and_followe
     // What systemd says of the unit stands among what the unit says.
     assert!(texts(&all)[0].starts_with("Started web.service"), "{all:?}");
     assert!(all.iter().all(|line| line.time.is_some()));
-    let found = lines(&machine, LogsQuestion { grep: grep("^LINE 1"), ..question() }).await;
+    let found = lines(&machine, LogsQuestion { grep: Some(grep("^LINE 1")), ..question() }).await;
     assert_eq!((found.len(), found[10].text.as_str()), (11, "line 19"));
-    let found = LogsQuestion { tail: Some(3), grep: grep("line"), ..question() };
+    let found = LogsQuestion { tail: Some(3), grep: Some(grep("line")), ..question() };
     let found = lines(&machine, found).await;
     assert_eq!(texts(&found), ["line 48", "line 49", "line 50"]);
     let newest = LogsQuestion { tail: Some(2), ..question() };

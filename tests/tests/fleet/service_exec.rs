@@ -261,10 +261,11 @@ async fn dvn_05_an_agent_killed_meanwhile_repeats_nothing_and_leaves_nothing() {
         let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         let context: PathBuf = rig.fleet.context_file();
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
-        let running = tokio::spawn(rig::run(rig::trictl(&context, &words)));
+        let mut running = tokio::task::JoinSet::new();
+        running.spawn(rig::run(rig::trictl(&context, &words)));
         let pids = until_started(&rig, "gcp-1").await;
         rig.kill_agent(&node).await;
-        let run = running.await.unwrap().exits(1);
+        let run = running.join_next().await.unwrap().unwrap().exits(1);
         assert!(
             end(&run)["why"].as_str().unwrap().contains("the way to the node broke"),
             "{run:?}"
