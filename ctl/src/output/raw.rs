@@ -65,6 +65,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::output::form::Form;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -80,7 +81,8 @@ mod tests {
 
     fn printed(json: bool, pieces: &[(u32, &[u8])]) -> [Vec<u8>; 2] {
         let (stdout, stderr) = (Sink::default(), Sink::default());
-        let out = Out::plain(json, stdout.clone(), stderr.clone());
+        let form = if json { Form::Json } else { Form::Table };
+        let out = Out::plain(form, stdout.clone(), stderr.clone());
         let mut raw = Raw::default();
         for (stream, data) in pieces {
             raw.print(&out, *stream, data).unwrap();
