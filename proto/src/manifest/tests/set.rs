@@ -256,7 +256,7 @@ fn explains_kinds_fields_and_words_from_the_model() {
     {
       "path": "Release.artifact",
       "type": "fields",
-      "doc": "File that makes the release, known by its digest; for the driver process.",
+      "doc": "File that makes the release, known by its digest; for the drivers process and systemd.",
       "fields": [
         {
           "name": "sha256",
