@@ -155,27 +155,49 @@ async fn leadership_is_handed_to_the_member_that_is_named() {
 #[tokio::test]
 async fn a_follower_names_the_leader_instead_of_proposing() {
     let group = Group::of(3, 1000).await;
-    let leader = group.leader().await;
-    let follower = &group.node((leader + 1) % 3).raft;
-    let refused = follower.propose(Bytes::from("note"), DEADLINE).await;
-    let Err(ProposeError::NotLeader { leader: Some(named) }) = refused else {
-        panic!("{refused:?}")
-    };
-    assert_eq!(named, group.members()[leader]);
+    // On a busy machine nobody leads for a moment, or another one does than did a moment ago.
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let leader = group.leader().await;
+        let follower = &group.node((leader + 1) % 3).raft;
+        let refused = follower.propose(Bytes::from("note"), DEADLINE).await;
+        match refused {
+            Err(ProposeError::NotLeader { leader: Some(named) })
+                if named == group.members()[leader] =>
+            {
+                break;
+            }
+            Ok(_) | Err(ProposeError::NotLeader { .. }) if Instant::now() < until => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_command_over_the_limit_is_refused_and_one_at_it_is_not() {
     let group = Group::of(3, 1000).await;
-    let raft = &group.node(group.leader().await).raft;
-    let refused = raft.propose(vec![0; COMMAND_BYTES_MAX + 1].into(), DEADLINE).await;
-    assert!(matches!(refused, Err(ProposeError::TooLarge { .. })), "{refused:?}");
-    // Several together exceed a message, so they have to be split.
-    let proposals = (0..8).map(|_| raft.propose(vec![0; COMMAND_BYTES_MAX].into(), DEADLINE));
-    let applied = futures_util::future::join_all(proposals).await;
-    assert!(applied.iter().all(Result::is_ok), "{applied:?}");
+    // On a busy machine so many bytes may cost a leader its term; then another one takes them.
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let raft = &group.node(group.leader().await).raft;
+        let refused = raft.propose(vec![0; COMMAND_BYTES_MAX + 1].into(), DEADLINE).await;
+        assert!(matches!(refused, Err(ProposeError::TooLarge { .. })), "{refused:?}");
+        // Several together exceed a message, so they have to be split.
+        let proposals = (0..8).map(|_| raft.propose(vec![0; COMMAND_BYTES_MAX].into(), DEADLINE));
+        let applied = futures_util::future::join_all(proposals).await;
+        if applied.iter().all(Result::is_ok) {
+            break;
+        }
+        let lost = |one: &Result<_, _>| {
+            matches!(
+                one,
+                Ok(_) | Err(ProposeError::NotLeader { .. } | ProposeError::OutcomeUnknown)
+            )
+        };
+        assert!(applied.iter().all(lost) && Instant::now() < until, "{applied:?}");
+    }
     for at in 0..3 {
-        eventually("agreement", || (group.node(at).notes().len() == 8).then_some(())).await;
+        eventually("agreement", || (group.node(at).notes().len() >= 8).then_some(())).await;
     }
 }
 
