@@ -15,7 +15,7 @@ use trireme_ctl::lang::Lang;
 use crate::tree::split;
 
 /// What may stand for something that is filled in at run time.
-const VALUES: [&str; 14] = [
+const VALUES: [&str; 15] = [
     "web",
     "node",
     "operator",
@@ -29,6 +29,7 @@ const VALUES: [&str; 14] = [
     "2026-11-01T00:00:00Z",
     "channel",
     "restart",
+    "answer",
     "status",
 ];
 
