@@ -15,7 +15,7 @@ use trireme_ctl::lang::Lang;
 use crate::tree::split;
 
 /// What may stand for something that is filled in at run time.
-const VALUES: [&str; 13] = [
+const VALUES: [&str; 15] = [
     "web",
     "node",
     "operator",
@@ -28,6 +28,8 @@ const VALUES: [&str; 13] = [
     "a/b",
     "2026-11-01T00:00:00Z",
     "channel",
+    "restart",
+    "answer",
     "status",
 ];
 
@@ -158,8 +160,18 @@ fn braces(words: &[String]) -> Vec<String> {
     found
 }
 
+/// Returns words without what is glued to something filled in: flags that are there or not.
+fn bare(words: &[String]) -> Vec<String> {
+    let cut = |word: &String| match word.split_once("}{") {
+        Some((first, _)) => format!("{first}}}"),
+        None => word.clone(),
+    };
+    words.iter().map(cut).collect()
+}
+
 /// Returns why a command cannot be copied, if it cannot.
 fn fault(words: &[String]) -> Option<String> {
+    let words = &bare(words);
     let braces = braces(words);
     assert!(braces.len() <= 3, "{words:?} has too many parts to try");
     let mut first = None;
