@@ -7,7 +7,6 @@
 #   make fleet   end-to-end tests alone, with what each prints             TEST=crash
 #   make sim     simulated histories of fleets, and of Raft alone          SEEDS= RAFT_SEEDS=, or SEED=17
 #   make mutants faults of our own, seeded; each must be caught            ONLY=grant
-#   make fuzz    readers of bytes that others send, led by what they do    SECS= ONLY=dns
 #   make chaos   fleets of real processes under fire                       ARGS="--runs 1 --seed 7"
 #   make bench   what it costs, on a release build                         ARGS=
 #   make clean
@@ -73,19 +72,6 @@ sim:
 mutants:
 	$(CARGO) build --locked --workspace --bins
 	@$(TARGET)/debug/mutants --dir $(TARGET)/mutants $(if $(ONLY),--only $(ONLY),--json $(PROOF)/mutants.json)
-
-# Each reader for so many seconds, on one core; what breaks one is kept under tests/fuzz/artifacts.
-# No sanitizer: the code has nothing unsafe, and so a stable compiler will do.
-FUZZ := --fuzz-dir tests/fuzz --sanitizer none
-SECS ?= 60
-.PHONY: fuzz
-fuzz:
-	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz" >&2; exit 1; }
-	$(CARGO) run --quiet --release --manifest-path tests/fuzz/Cargo.toml --bin seeds -- tests/fuzz/corpus
-	@for reader in $(or $(ONLY),$(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))); do \
-		$(CARGO) fuzz run $(FUZZ) $$reader -- -max_total_time=$(SECS) -timeout=10 \
-			-rss_limit_mb=4096 -max_len=65536 -print_final_stats=1 || exit 1; \
-	done
 
 # Figures go beside the programs; the logs of a run that is not good as well.
 .PHONY: chaos

@@ -1,5 +1,5 @@
 //! Every reader of this crate that bytes of others reach, as one list to be tried with any bytes
-//! (class B12): `tests/src/decoders.rs` joins the lists of all crates for tests and for fuzzing.
+//! (class B12): `tests/src/decoders.rs` joins the lists of all crates.
 //!
 //! A decoder must not panic, whatever comes. What it reads it writes and reads again alike, so
 //! that two who compare what they were told compare the same.

@@ -23,7 +23,7 @@ const ANSWER_WAIT: Duration = Duration::from_mins(1);
 /// Longest wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Signals that wait to be heard: each says no more than that it is time to look.
-const SIGNALS_MAX: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+const SIGNALS_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not zero");
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
