@@ -61,9 +61,12 @@ async fn a_controller_whose_disk_is_full_ends_and_loses_nothing_and_the_others_g
         assert_eq!(filled.kind(), std::io::ErrorKind::StorageFull);
         let mut number = 0;
         until("the end of the controller without space", async || {
-            // Something to write: declarations of growing regions.
+            // Something to write: declarations of large regions.
             number += 1;
-            let text = format!("kind: Region\nname: more-{number}\ncloud: {}\n", "x".repeat(2000));
+            let cloud = "x".repeat(2000);
+            let region =
+                |n| format!("---\nkind: Region\nname: more-{number}-{n}\ncloud: {cloud}\n");
+            let text: String = (0..10).map(region).collect();
             rig.apply(&rig.file("more.yaml", text)).await.exits(0);
             (!rig.fleet.controller_mut(&victim).unwrap().process.is_running()).then_some(())
         })
