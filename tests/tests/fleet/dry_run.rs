@@ -153,7 +153,7 @@ impl Trial<'_> {
 
     async fn upgrades(&mut self) {
         // Long enough to be steered.
-        let slow = Spec { bake: "1m", ..Spec::default() };
+        let slow = Spec { bake: "10s", ..Spec::default() };
         web::declare(self.rig, &slow, &["1.0.0", "1.1.0"]).await;
         let plan = self.rig.plan(WEB, "1.1.0").await;
         self.twice("approve", &[&plan]).await;
